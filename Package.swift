@@ -1,0 +1,88 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One target per room, in dependency order: an arrow only ever points upwards in this file.
+// CONTRIBUTING.md has the map; `tools/test` builds with the import check that enforces it.
+let swift: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let package = Package(
+  name: "quarry",
+  products: [
+    .executable(name: "quarry", targets: ["quarry"]),
+    .library(name: "Inference", targets: ["Inference"]),
+    .library(name: "Conversion", targets: ["Conversion"]),
+    .library(name: "ModelFiles", targets: ["ModelFiles"]),
+    .library(name: "Tokenization", targets: ["Tokenization"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    // -O3 also in debug builds, so that tests stay quick; no contraction, so that every instruction
+    // set returns the same bits (formats/numerics.md).
+    .target(
+      name: "CKernels",
+      cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-Wall", "-Wextra"])]),
+    .target(name: "JSON", swiftSettings: swift),
+    .target(name: "TensorCore", dependencies: ["CKernels"], swiftSettings: swift),
+    .target(
+      name: "ModelFiles", dependencies: ["TensorCore", "JSON", "CZstd", "CCrypto"],
+      swiftSettings: swift),
+    .target(name: "Tokenization", dependencies: ["JSON", "CPCRE2"], swiftSettings: swift),
+    .target(name: "Quantization", dependencies: ["TensorCore"], swiftSettings: swift),
+    .target(
+      name: "Inference", dependencies: ["TensorCore", "ModelFiles", "Tokenization"],
+      swiftSettings: swift),
+    .target(
+      name: "Conversion",
+      dependencies: ["TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference"],
+      swiftSettings: swift),
+    .target(name: "Pebble", resources: [.copy("Checkpoint")], swiftSettings: swift),
+    .executableTarget(
+      name: "quarry",
+      dependencies: [
+        "TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference",
+        "Conversion", "Pebble",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: swift),
+
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swift),
+    .testTarget(name: "JSONTests", dependencies: ["JSON", "TestSupport"], swiftSettings: swift),
+    .testTarget(
+      name: "TensorCoreTests", dependencies: ["TensorCore", "CKernels", "TestSupport"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "ModelFilesTests", dependencies: ["ModelFiles", "TensorCore", "JSON", "TestSupport"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "TokenizationTests", dependencies: ["Tokenization", "JSON", "CPCRE2", "TestSupport"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "QuantizationTests", dependencies: ["Quantization", "TensorCore", "TestSupport"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "InferenceTests",
+      dependencies: [
+        "Inference", "Conversion", "Pebble", "ModelFiles", "TensorCore", "Tokenization", "JSON",
+        "TestSupport",
+      ],
+      swiftSettings: swift),
+    .testTarget(
+      name: "ConversionTests",
+      dependencies: [
+        "Conversion", "Inference", "ModelFiles", "Pebble", "TensorCore", "JSON", "TestSupport",
+      ],
+      swiftSettings: swift),
+    .testTarget(
+      name: "quarryTests", dependencies: ["quarry", "Pebble", "JSON", "TestSupport"],
+      swiftSettings: swift),
+  ]
+)
