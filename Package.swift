@@ -42,7 +42,9 @@ let package = Package(
       swiftSettings: swift),
     .target(
       name: "Conversion",
-      dependencies: ["TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference"],
+      dependencies: [
+        "TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference",
+      ],
       swiftSettings: swift),
     .target(name: "Pebble", resources: [.copy("Checkpoint")], swiftSettings: swift),
     .executableTarget(

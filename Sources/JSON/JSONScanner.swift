@@ -142,7 +142,8 @@ public struct JSONScanner {
     case .number: _ = try number()
     case .string: _ = try string()
     case .array: try rethrowing { scanner in try scanner.array { try $0.skip() } }
-    case .object: try rethrowing { scanner in try scanner.object { scanner, _ in try scanner.skip() } }
+    case .object:
+      try rethrowing { scanner in try scanner.object { scanner, _ in try scanner.skip() } }
     }
   }
 

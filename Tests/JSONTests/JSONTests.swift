@@ -3,7 +3,8 @@ import Testing
 
 @Suite struct JSONTests {
   @Test func keepsOrderAndKinds() throws {
-    let value = try JSONValue(parsing: #" {"b": 1, "a": [1.0, -2e3, "x\u00e9\ud83d\ude00\n", null, true], "é": {}} "#)
+    let value = try JSONValue(
+      parsing: #" {"b": 1, "a": [1.0, -2e3, "x\u00e9\ud83d\ude00\n", null, true], "é": {}} "#)
     #expect(value.object?.members.map(\.key) == ["b", "a", "é"])
     #expect(value["b"] == .integer(1))
     #expect(
@@ -23,7 +24,8 @@ import Testing
   @Test(arguments: [
     ("", "unexpected end"), ("[1,]", "expected a value"), ("{\"a\":1,\"a\":2}", "duplicate key"),
     ("[01]", "superfluous 0"), ("\"\\ud800\"", "half a surrogate"), ("[1] 2", "after the document"),
-    ("\"a", "does not end"), ("\"\\", "does not end"), ("nul", "expected null"), ("1e999", "out of range"),
+    ("\"a", "does not end"), ("\"\\", "does not end"), ("nul", "expected null"),
+    ("1e999", "out of range"),
     ("{\"a\" 1}", "expected ':'"), ("[1 2]", "',' or ']'"), ("\"\u{1}\"", "control character"),
     ("1.", "digits after"), ("\"\\u12\"", "incomplete"), ("\"\\x\"", "unknown escape"),
     (String(repeating: "[", count: 5000), "nested too deeply"),

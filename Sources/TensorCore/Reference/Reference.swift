@@ -1,0 +1,63 @@
+/// The normative arithmetic (`formats/numerics.md`), written for clarity: every kernel on every
+/// instruction set returns exactly these bits.
+///
+/// `addingProduct` is a fused multiply-add; it stands where, and only where, the specification says
+/// fma. Everything else rounds after each operation.
+public enum Reference {
+  /// Version of the arithmetic; a change of any result's bits is a new version.
+  public static let numericsVersion = 1
+}
+
+extension Reference {
+  /// e^x for float32: 0 below −87, the value at 88 above 88. Relative error below 2e-7.
+  ///
+  /// Range reduction by ln 2 in two parts (Cody and Waite, 1980), Taylor polynomial of degree 7 on
+  /// |r| ≤ ln 2 / 2.
+  public static func exp(_ x: Float) -> Float {
+    if x < -87 { return 0 }
+    let x = x > 88 ? 88 : x
+    let n = (x * 1.442_695_04).rounded(.toNearestOrEven)
+    var r = x.addingProduct(n, -0.693_359_375)
+    r = r.addingProduct(n, 2.121_944_4e-4)
+    var p = Float(1.0 / 5040)
+    for coefficient: Float in [1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1, 1] {
+      p = coefficient.addingProduct(p, r)
+    }
+    return p * Float(bitPattern: UInt32(Int32(n) + 127) << 23)
+  }
+
+  /// x / (1 + e^−x)
+  public static func silu(_ x: Float) -> Float { x / (1 + exp(-x)) }
+
+  /// silu(gate) · up, elementwise.
+  public static func gatedSilu(
+    gate: UnsafePointer<Float>, up: UnsafePointer<Float>, count: Int,
+    output: UnsafeMutablePointer<Float>
+  ) {
+    for index in 0..<count { output[index] = silu(gate[index]) * up[index] }
+  }
+
+  /// Sum of sixteen lanes: halves are added to each other until one is left.
+  public static func sum(lanes: [Float]) -> Float {
+    var lanes = lanes
+    for width in [8, 4, 2, 1] {
+      for lane in 0..<width { lanes[lane] += lanes[lane + width] }
+    }
+    return lanes[0]
+  }
+
+  /// Root mean square norm: `output[i] = input[i] · (1 / √(mean(input²) + epsilon)) · weight[i]`.
+  ///
+  /// Element i adds to lane i mod 16 by fma; `output` may be `input`.
+  public static func rmsNorm(
+    _ input: UnsafePointer<Float>, weight: UnsafePointer<Float>, count: Int, epsilon: Float,
+    output: UnsafeMutablePointer<Float>
+  ) {
+    var lanes = [Float](repeating: 0, count: 16)
+    for index in 0..<count {
+      lanes[index % 16] = lanes[index % 16].addingProduct(input[index], input[index])
+    }
+    let inverse = 1 / (sum(lanes: lanes) / Float(count) + epsilon).squareRoot()
+    for index in 0..<count { output[index] = input[index] * inverse * weight[index] }
+  }
+}
