@@ -46,3 +46,28 @@ import Testing
     }
   }
 }
+
+@Suite struct JSONWriterTests {
+  @Test func writesWhatItReads() throws {
+    let text = #"{"a":[1,2.5,"é\u0001\n\"",{"b":null}],"c":{},"d":[]}"#
+    let value = try JSONValue(parsing: text)
+    #expect(value.serialized() == text)
+    #expect(try JSONValue(parsing: value.serialized(indented: true)) == value)
+  }
+
+  @Test func indents() throws {
+    let value = try JSONValue(parsing: #"{"a":[1,2],"b":[{"c":1}],"d":{}}"#)
+    #expect(
+      value.serialized(indented: true) == """
+        {
+          "a": [1,2],
+          "b": [
+            {
+              "c": 1
+            }
+          ],
+          "d": {}
+        }
+        """)
+  }
+}
