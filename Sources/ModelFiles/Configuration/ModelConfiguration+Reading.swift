@@ -1,0 +1,244 @@
+import JSON
+import TensorCore
+
+extension ModelConfiguration {
+  /// Reads a config.json in the published dialect (`torch_dtype`, `rope_theta`, layer types
+  /// "attention") or in that of transformers 5 (`dtype`, `rope_parameters`, "full_attention").
+  ///
+  /// Missing fields mean what they mean to the published model code (transformers); fields that
+  /// would change the arithmetic in a way that is not implemented are refused by name.
+  public init(json: [UInt8]) throws(ConfigurationError) {
+    try self.init(ConfigurationFields(json: json))
+  }
+
+  private init(_ fields: ConfigurationFields) throws(ConfigurationError) {
+    architecture = try Self.architecture(fields)
+    try Self.refuseUnsupported(fields, architecture)
+
+    let dimension = 1...1 << 22
+    hiddenSize = try fields.require("hidden_size", fields.integer("hidden_size", in: dimension))
+    layerCount = try fields.require(
+      "num_hidden_layers", fields.integer("num_hidden_layers", in: 1...4096))
+    headCount = try fields.require(
+      "num_attention_heads", fields.integer("num_attention_heads", in: 1...1 << 14))
+    keyValueHeadCount =
+      try fields.integer("num_key_value_heads", in: 1...1 << 14) ?? headCount
+    let intermediateKey =
+      architecture == .graniteHybrid ? "shared_intermediate_size" : "intermediate_size"
+    intermediateSize = try fields.require(
+      intermediateKey, fields.integer(intermediateKey, in: dimension))
+    vocabularySize = try fields.require(
+      "vocab_size", fields.integer("vocab_size", in: 1...1 << 24))
+    contextLength = try fields.require(
+      "max_position_embeddings", fields.integer("max_position_embeddings", in: 1...1 << 26))
+    usesRotaryPositions = try Self.usesRotaryPositions(fields, architecture)
+    headSize = try Self.headSize(
+      fields, hiddenSize: hiddenSize, headCount: headCount, rotary: usesRotaryPositions)
+    guard headCount % keyValueHeadCount == 0 else {
+      throw .invalid(
+        field: "num_key_value_heads", expected: "a divisor of num_attention_heads (\(headCount))",
+        found: "\(keyValueHeadCount)")
+    }
+
+    ropeTheta = try Self.ropeTheta(fields)
+    normEpsilon = Float(
+      try fields.number("rms_norm_eps", "a number above 0 and at most 1") {
+        Float($0) > 0 && $0 <= 1
+      } ?? 1e-6)
+    attentionBias = try fields.bool("attention_bias") ?? false
+    mlpBias = try fields.bool("mlp_bias") ?? false
+    tiedEmbeddings = try fields.bool("tie_word_embeddings") ?? false
+    hasFusedMLP = architecture == .graniteHybrid
+
+    embeddingMultiplier = try fields.multiplier("embedding_multiplier") ?? 1
+    residualMultiplier = try fields.multiplier("residual_multiplier") ?? 1
+    logitsScaling = try fields.multiplier("logits_scaling") ?? 1
+    attentionMultiplier =
+      try fields.multiplier("attention_multiplier")
+      ?? (architecture == .llama ? Float(1 / Double(headSize).squareRoot()) : 1)
+
+    eosTokenIDs = try fields.tokenIDs("eos_token_id", vocabularySize: vocabularySize)
+    bosTokenID = try fields.tokenID("bos_token_id", vocabularySize: vocabularySize)
+    padTokenID = try fields.tokenID("pad_token_id", vocabularySize: vocabularySize)
+    sourceType = try Self.sourceType(fields)
+  }
+
+  // MARK: - Which model this is
+
+  private static let supportedModels =
+    "GraniteForCausalLM, LlamaForCausalLM, and GraniteMoeHybridForCausalLM with attention in every"
+    + " layer and no experts"
+
+  /// `model_type` decides, as in the published model code, and `architectures` must not contradict
+  /// it with something that is not run.
+  private static func architecture(
+    _ fields: ConfigurationFields
+  ) throws(ConfigurationError) -> Architecture {
+    let names = try fields.strings("architectures") ?? []
+    let type = try fields.string("model_type")
+    for name in names where Architecture(rawValue: name) == nil {
+      throw .unsupported(field: "architectures", found: name.shown, supported: supportedModels)
+    }
+    switch type {
+    case "granite": return .granite
+    case "llama": return .llama
+    case "granitemoehybrid": return .graniteHybrid
+    case let type?:
+      throw .unsupported(field: "model_type", found: type.shown, supported: supportedModels)
+    case nil: break
+    }
+    guard names.count == 1, let architecture = Architecture(rawValue: names[0]) else {
+      throw .missing(field: "model_type")
+    }
+    return architecture
+  }
+
+  /// Refuses whatever would change the arithmetic.
+  private static func refuseUnsupported(
+    _ fields: ConfigurationFields, _ architecture: Architecture
+  ) throws(ConfigurationError) {
+    for key in ["text_config", "vision_config", "encoder_config"] {
+      try fields.accept(key, only: [], supported: "text models only")
+    }
+    try fields.accept(
+      "quantization_config", only: [],
+      supported: "unquantized checkpoints (bfloat16, float16, float32)")
+    let silu: [JSONValue] = [.string("silu"), .string("swish")]
+    try fields.accept("hidden_act", only: silu, supported: "\"silu\"")
+    try fields.accept("rope_scaling", only: [], supported: "null")
+    try fields.accept(
+      "normalization_function", only: [.string("rmsnorm")], supported: "\"rmsnorm\"")
+    if fields["use_sliding_window"] != .bool(false) {
+      try fields.accept("sliding_window", only: [], supported: "null (attention to all positions)")
+    }
+    let one: [JSONValue] = [.integer(1), .double(1)]
+    try fields.accept("partial_rotary_factor", only: one, supported: "1")
+    for key in ["attn_logit_softcapping", "final_logit_softcapping", "no_rope_layers"] {
+      try fields.accept(key, only: [], supported: "null")
+    }
+    let zero: [JSONValue] = [.integer(0), .double(0)]
+    for key in ["num_local_experts", "num_experts", "n_routed_experts"] {
+      try fields.accept(key, only: zero, supported: "0 (no mixture of experts)")
+    }
+    if architecture == .graniteHybrid {
+      if fields["num_local_experts"] == nil {  // means 8 to the published model code
+        throw .missing(field: "num_local_experts")
+      }
+      try fields.accept("mlp_bias", only: [.bool(false)], supported: "false")
+    }
+    try refuseLayerTypes(fields, architecture)
+  }
+
+  private static func refuseLayerTypes(
+    _ fields: ConfigurationFields, _ architecture: Architecture
+  ) throws(ConfigurationError) {
+    var found = false
+    for key in ["layer_types", "layers_block_type"] {
+      guard let types = try fields.strings(key) else { continue }
+      found = true
+      let other = types.first { $0 != "attention" && $0 != "full_attention" }
+      if let other {
+        throw .unsupported(
+          field: key, found: "\"\(other.shown)\"",
+          supported: "\"attention\" or \"full_attention\" in every layer")
+      }
+      let layers = try fields.integer("num_hidden_layers", in: 1...4096)
+      if let layers, types.count != layers {
+        throw .invalid(
+          field: key, expected: "\(layers) layers (num_hidden_layers)", found: "\(types.count)")
+      }
+    }
+    if architecture == .graniteHybrid, !found {  // means mamba to the published model code
+      throw .missing(field: "layer_types")
+    }
+  }
+
+  // MARK: - Single fields
+
+  private static func headSize(
+    _ fields: ConfigurationFields, hiddenSize: Int, headCount: Int, rotary: Bool
+  ) throws(ConfigurationError) -> Int {
+    let size: Int
+    if let given = try fields.integer("head_dim", in: 1...1 << 14) {
+      size = given
+    } else {
+      guard hiddenSize % headCount == 0, hiddenSize / headCount <= 1 << 14 else {
+        throw .invalid(
+          field: "num_attention_heads",
+          expected: "a divisor of hidden_size (\(hiddenSize)) with heads of at most \(1 << 14)",
+          found: "\(headCount)")
+      }
+      size = hiddenSize / headCount
+    }
+    guard !rotary || size % 2 == 0 else {
+      throw .invalid(
+        field: "head_dim", expected: "an even number, for rotary positions", found: "\(size)")
+    }
+    guard headCount * size <= 1 << 22 else {
+      throw .invalid(
+        field: "num_attention_heads", expected: "at most \(1 << 22) features in all heads",
+        found: "\(headCount * size)")
+    }
+    return size
+  }
+
+  /// Only the hybrids have the choice; without the field their published code builds no rotation.
+  private static func usesRotaryPositions(
+    _ fields: ConfigurationFields, _ architecture: Architecture
+  ) throws(ConfigurationError) -> Bool {
+    guard architecture == .graniteHybrid else {
+      try fields.accept(
+        "position_embedding_type", only: [.string("rope")], supported: "\"rope\"")
+      return true
+    }
+    try fields.accept(
+      "position_embedding_type", only: [.string("rope"), .string("nope")],
+      supported: "\"rope\" or \"nope\"")
+    return fields["position_embedding_type"] == .string("rope")
+  }
+
+  private static func ropeTheta(_ fields: ConfigurationFields) throws(ConfigurationError) -> Double
+  {
+    func theta(_ fields: ConfigurationFields) throws(ConfigurationError) -> Double? {
+      try fields.number("rope_theta", "a number from 1 to 1e15") { 1 <= $0 && $0 <= 1e15 }
+    }
+    let published = try theta(fields)
+    guard let value = fields["rope_parameters"] else { return published ?? 10_000 }
+    guard let object = value.object else {
+      throw .invalid(field: "rope_parameters", expected: "an object", found: value.shown)
+    }
+    let parameters = ConfigurationFields(object, prefix: "rope_parameters.")
+    for key in ["rope_type", "type"] {
+      try parameters.accept(key, only: [.string("default")], supported: "\"default\"")
+    }
+    for member in object.members
+    where !["rope_theta", "rope_type", "type", "partial_rotary_factor"].contains(member.key) {
+      try parameters.accept(member.key, only: [], supported: "rope_theta and rope_type")
+    }
+    try parameters.accept(
+      "partial_rotary_factor", only: [.integer(1), .double(1)], supported: "1")
+    let new = try parameters.require("rope_theta", theta(parameters) ?? published)
+    guard published == nil || published == new else {
+      throw parameters.invalid(
+        "rope_theta", expected: "the value of rope_theta (\(published!))", found: "\(new)")
+    }
+    return new
+  }
+
+  private static func sourceType(
+    _ fields: ConfigurationFields
+  ) throws(ConfigurationError) -> ElementType? {
+    for key in ["dtype", "torch_dtype"] {
+      guard let name = try fields.string(key) else { continue }
+      switch name {
+      case "bfloat16", "torch.bfloat16": return .bf16
+      case "float16", "torch.float16": return .f16
+      case "float32", "torch.float32": return .f32
+      default:
+        throw .unsupported(
+          field: key, found: "\"\(name.shown)\"", supported: "bfloat16, float16, float32")
+      }
+    }
+    return nil
+  }
+}

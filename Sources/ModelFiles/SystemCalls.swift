@@ -1,0 +1,188 @@
+import Glibc
+
+/// The Linux calls of this room, all in one place; nothing else in it imports the C library.
+///
+/// Failures become a ``FileError`` with the path and the system's own words.
+enum SystemCalls {
+  /// What `fstat` says about an open file.
+  struct Status: Equatable {
+    let byteCount: Int
+    let isRegular: Bool
+    let device: UInt64
+    let inode: UInt64
+
+    /// Whether both describe one file, whatever names and links lead to it.
+    func isSameFile(as other: Status) -> Bool { device == other.device && inode == other.inode }
+  }
+
+  static func failure(
+    _ action: String, _ path: String, _ code: Int32 = errno
+  ) -> FileError {
+    FileError(
+      path: path, reason: "cannot \(action): \(String(cString: strerror(code)))", code: code)
+  }
+
+  /// Whether `error` says that there is no such file.
+  static func isMissing(_ error: FileError) -> Bool { error.code == ENOENT }
+
+  // MARK: - Reading
+
+  /// Opens a regular file; a pipe or a device is refused without waiting for it.
+  static func openForReading(
+    _ path: String
+  ) throws(FileError) -> (descriptor: Int32, status: Status) {
+    if path.utf8.contains(0) {
+      throw FileError(path: path, reason: "the name contains a zero byte")
+    }
+    let descriptor = retrying { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+    guard descriptor >= 0 else { throw failure("open", path) }
+    do throws(FileError) {
+      let status = try status(descriptor, path)
+      guard status.isRegular else { throw FileError(path: path, reason: "not a regular file") }
+      return (descriptor, status)
+    } catch {
+      Glibc.close(descriptor)
+      throw error
+    }
+  }
+
+  static func status(_ descriptor: Int32, _ path: String) throws(FileError) -> Status {
+    var result = stat()
+    guard fstat(descriptor, &result) == 0 else { throw failure("inspect", path) }
+    return Status(result)
+  }
+
+  /// The status of what `path` leads to; nil if nothing is there.
+  static func status(at path: String) throws(FileError) -> Status? {
+    var result = stat()
+    guard stat(path, &result) == 0 else {
+      if errno == ENOENT { return nil }
+      throw failure("inspect", path)
+    }
+    return Status(result)
+  }
+
+  static func isDirectory(_ path: String) -> Bool {
+    var result = stat()
+    return stat(path, &result) == 0 && result.st_mode & S_IFMT == S_IFDIR
+  }
+
+  static func close(_ descriptor: Int32) { Glibc.close(descriptor) }
+
+  /// Fills `buffer` from `offset` on; a file that ends before is an error.
+  static func read(
+    _ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer, at offset: Int, _ path: String
+  ) throws(FileError) {
+    var done = 0
+    while done < buffer.count {
+      let count = retrying {
+        Int(pread(descriptor, buffer.baseAddress! + done, buffer.count - done, offset + done))
+      }
+      guard count >= 0 else { throw failure("read", path) }
+      guard count > 0 else {
+        throw FileError(path: path, reason: "the file became shorter while it was read")
+      }
+      done += count
+    }
+  }
+
+  /// Maps the first `byteCount` bytes read-only; `byteCount` is positive.
+  static func map(
+    _ descriptor: Int32, byteCount: Int, _ path: String
+  ) throws(FileError) -> UnsafeRawBufferPointer {
+    let base = mmap(nil, byteCount, PROT_READ, MAP_SHARED, descriptor, 0)
+    guard let base, base != MAP_FAILED else { throw failure("map", path) }
+    return UnsafeRawBufferPointer(start: base, count: byteCount)
+  }
+
+  static func unmap(_ bytes: UnsafeRawBufferPointer) {
+    munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
+  }
+
+  static let pageSize = Int(sysconf(Int32(_SC_PAGESIZE)))
+
+  /// Tells the system that whole pages of a mapping are not needed for now.
+  static func forget(_ bytes: UnsafeRawBufferPointer) {
+    _ = madvise(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, MADV_DONTNEED)
+  }
+
+  /// Tells the system to read pages of a mapping ahead.
+  static func willNeed(_ bytes: UnsafeRawBufferPointer) {
+    _ = madvise(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, MADV_WILLNEED)
+  }
+
+  // MARK: - Writing
+
+  /// Creates `path` for writing and reading, replacing what an interrupted run may have left there.
+  static func create(_ path: String) throws(FileError) -> Int32 {
+    if path.utf8.contains(0) {
+      throw FileError(path: path, reason: "the name contains a zero byte")
+    }
+    unlink(path)
+    let descriptor = retrying { open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) }
+    guard descriptor >= 0 else { throw failure("create", path) }
+    return descriptor
+  }
+
+  static func write(
+    _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int, _ path: String
+  ) throws(FileError) {
+    var done = 0
+    while done < bytes.count {
+      let count = retrying {
+        Int(pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done)))
+      }
+      guard count > 0 else { throw failure("write", path) }
+      done += count
+    }
+  }
+
+  /// Waits until the file is on the disk.
+  static func synchronize(_ descriptor: Int32, _ path: String) throws(FileError) {
+    guard retrying({ fsync(descriptor) }) == 0 else { throw failure("flush", path) }
+  }
+
+  /// Renames over `target`, and waits until the directory is on the disk.
+  static func rename(_ path: String, to target: String) throws(FileError) {
+    guard Glibc.rename(path, target) == 0 else { throw failure("rename to \(target)", path) }
+    let directory = Self.directory(of: target)
+    let descriptor = retrying { open(directory, O_RDONLY | O_CLOEXEC | O_DIRECTORY) }
+    guard descriptor >= 0 else { throw failure("open", directory) }
+    defer { Glibc.close(descriptor) }
+    try synchronize(descriptor, directory)
+  }
+
+  static func remove(_ path: String) { unlink(path) }
+
+  /// Bytes that a user without privileges may still write in the file system of `directory`.
+  static func freeBytes(in directory: String) throws(FileError) -> Int {
+    var result = statvfs()
+    guard statvfs(directory, &result) == 0 else { throw failure("inspect", directory) }
+    let (bytes, overflow) = Int(clamping: result.f_bavail)
+      .multipliedReportingOverflow(by: Int(clamping: result.f_frsize))
+    return overflow ? Int.max : bytes
+  }
+
+  /// The directory part of `path`; "." where there is none.
+  static func directory(of path: String) -> String {
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  /// Repeats a call that a signal interrupted.
+  private static func retrying<Result: SignedInteger>(_ call: () -> Result) -> Result {
+    while true {
+      let result = call()
+      if result != -1 || errno != EINTR { return result }
+    }
+  }
+}
+
+extension SystemCalls.Status {
+  fileprivate init(_ status: stat) {
+    byteCount = Int(status.st_size)
+    isRegular = status.st_mode & S_IFMT == S_IFREG
+    device = UInt64(status.st_dev)
+    inode = UInt64(status.st_ino)
+  }
+}
