@@ -111,6 +111,12 @@ enum SystemCalls {
     _ = madvise(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, MADV_WILLNEED)
   }
 
+  /// Whether two buffers of one length hold the same bytes.
+  static func areEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    guard let first = a.baseAddress, let second = b.baseAddress else { return true }
+    return memcmp(first, second, a.count) == 0
+  }
+
   // MARK: - Writing
 
   /// Creates `path` for writing and reading, replacing what an interrupted run may have left there.

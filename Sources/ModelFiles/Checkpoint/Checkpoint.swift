@@ -1,0 +1,131 @@
+public import TensorCore
+
+/// A checkpoint directory in the published form: config.json, weights in one safetensors file or in
+/// shards with an index, and the files of the tokenizer. Mapped and checked, not copied.
+///
+/// A value of this type holds every tensor that its configuration asks for, in the right shape and
+/// an element type that is read; only the weights themselves may still turn out not to be finite
+/// (``checkFinite(_:roundingTo:pool:)``).
+public struct Checkpoint: Sendable {
+  /// Files that travel with the weights, byte for byte, where they exist.
+  public static let assetNames = [
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "chat_template.jinja",
+  ]
+  /// Bytes of an asset that are read.
+  public static let maximumAssetByteCount = 64 << 20
+
+  public let directory: String
+  public let configuration: ModelConfiguration
+  /// The tensors that the configuration asks for, sorted by name.
+  public let tensors: [TensorDescriptor]
+  public let assets: [SlabAsset]
+  /// What is odd about the checkpoint without making it unusable, as sentences.
+  public let warnings: [String]
+  /// Paths of all files read: an output must be none of them.
+  public let files: [String]
+  /// Name of a tensor to its file and its descriptor.
+  private let places: [String: (file: SafetensorsFile, tensor: TensorDescriptor)]
+
+  /// - Throws: ``CheckpointError``, naming the file, the tensor, what was expected and found.
+  public init(directory: String) throws(CheckpointError) {
+    self.directory = directory
+    var warnings: [String] = []
+    let assets = try CheckpointAssets(directory: directory)
+    let declared = try assets.configuration()
+    try assets.checkGenerationConfiguration(declared)
+    warnings += assets.warnings
+
+    let weights = try CheckpointWeights(directory: directory)
+    warnings += weights.warnings
+    var places: [String: (file: SafetensorsFile, tensor: TensorDescriptor)] = [:]
+    for file in weights.files {
+      for tensor in file.tensors { places[tensor.name] = (file, tensor) }
+    }
+    configuration = declared.resolved { places[$0] != nil }
+    var validation = CheckpointValidation(
+      directory: directory, configuration: configuration, places: places)
+    try validation.run()
+    warnings += validation.warnings
+
+    self.places = validation.places
+    tensors = validation.places.values.map(\.tensor).sorted { $0.name < $1.name }
+    self.assets = assets.assets
+    self.warnings = warnings
+    files = assets.files + weights.paths
+  }
+
+  /// The tensor of that name, if the configuration asks for it.
+  public func descriptor(named name: String) -> TensorDescriptor? { places[name]?.tensor }
+
+  /// Path of the file that holds the tensor.
+  /// - Precondition: `tensor` is one of ``tensors``, here and below.
+  public func path(of tensor: TensorDescriptor) -> String { place(tensor.name).file.path }
+
+  /// A tensor of two dimensions, in place.
+  /// - Throws: ``CheckpointError`` if there is no such tensor or it is no matrix.
+  public func matrix(named name: String) throws(CheckpointError) -> MatrixView {
+    guard let (file, tensor) = places[name], let type = tensor.elementType else {
+      throw CheckpointError(.missingTensor, in: directory, tensor: name)
+    }
+    guard tensor.shape.count == 2 else {
+      throw CheckpointError(
+        .shape, in: file.path, tensor: name, expected: "two dimensions", found: "\(tensor.shape)")
+    }
+    return MatrixView(
+      file.bytes(of: tensor), elementType: type, rows: tensor.shape[0], columns: tensor.shape[1])
+  }
+
+  /// All elements of a tensor as float32, row-major; exact.
+  /// - Throws: ``CheckpointError`` if there is no such tensor or a value is not finite.
+  public func values(named name: String) throws(CheckpointError) -> [Float] {
+    guard let (file, tensor) = places[name], let type = tensor.elementType else {
+      throw CheckpointError(.missingTensor, in: directory, tensor: name)
+    }
+    let view = MatrixView(
+      file.bytes(of: tensor), elementType: type, rows: 1, columns: tensor.elementCount)
+    let values = [Float](unsafeUninitializedCapacity: tensor.elementCount) { buffer, count in
+      if let base = buffer.baseAddress { view.copyRow(0, into: base) }
+      count = tensor.elementCount
+    }
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw nonFinite(tensor, index: index, found: "\(values[index])")
+    }
+    return values
+  }
+
+  /// Gives back the memory that reading `tensor` took.
+  public func release(_ tensor: TensorDescriptor) { place(tensor.name).file.release(tensor) }
+
+  /// Asks the system to read `tensor` ahead.
+  public func prefetch(_ tensor: TensorDescriptor) { place(tensor.name).file.prefetch(tensor) }
+
+  /// Checks, at the speed of memory, that no element is NaN or infinite.
+  ///
+  /// - Parameter target: an element type in which the elements must still be finite when they
+  ///   are rounded to it.
+  /// - Throws: ``CheckpointError`` with the flat index of the first such element.
+  public func checkFinite(
+    _ tensor: TensorDescriptor, roundingTo target: ElementType? = nil, pool: WorkerPool
+  ) throws(CheckpointError) {
+    let (file, _) = place(tensor.name)
+    guard let type = tensor.elementType else { return }
+    let scan = FiniteScan(file.bytes(of: tensor), elementType: type, roundingTo: target)
+    if let (index, value) = scan.firstFailure(pool: pool) {
+      throw nonFinite(tensor, index: index, found: "\(value)")
+    }
+  }
+
+  private func place(_ name: String) -> (file: SafetensorsFile, tensor: TensorDescriptor) {
+    guard let place = places[name] else { preconditionFailure("no tensor \(name)") }
+    return place
+  }
+
+  private func nonFinite(
+    _ tensor: TensorDescriptor, index: Int, found: String
+  ) -> CheckpointError {
+    CheckpointError(
+      .nonFinite, in: path(of: tensor), tensor: tensor.name, expected: "finite weights",
+      found: "\(found) at index \(index)")
+  }
+}

@@ -1,0 +1,90 @@
+import JSON
+
+/// Writes float32 tensors as a safetensors file, front to back, with constant memory.
+///
+/// The file appears under its name only when it is finished; until then it is `path.partial`, which
+/// goes away with a writer that is not finished.
+public final class SafetensorsWriter {
+  private let path: String
+  private let descriptor: Int32
+  private var offset: Int
+  private let end: Int
+  private var isFinished = false
+  private var partialPath: String { path + ".partial" }
+
+  /// - Parameters:
+  ///   - tensors: names, each once, and shapes, in the order in which the values will come.
+  ///   - metadata: texts that travel in the header.
+  public init(
+    path: String, tensors: [(name: String, shape: [Int])],
+    metadata: [(key: String, value: String)] = []
+  ) throws(FileError) {
+    var header = JSONObject()
+    if !metadata.isEmpty {
+      header["__metadata__"] = .object(JSONObject(metadata.map { ($0.key, .string($0.value)) }))
+    }
+    var begin = 0
+    for tensor in tensors {
+      precondition(header[tensor.name] == nil, "the name \(tensor.name) occurs twice")
+      let next = begin + 4 * tensor.shape.reduce(1, *)
+      header[tensor.name] = .object(
+        JSONObject([
+          ("dtype", .string(DataType.f32.rawValue)),
+          ("shape", .array(tensor.shape.map { .integer($0) })),
+          ("data_offsets", .array([.integer(begin), .integer(next)])),
+        ]))
+      begin = next
+    }
+    var text = Array(JSONValue.object(header).serialized().utf8)
+    while text.count % 8 != 0 { text.append(UInt8(ascii: " ")) }  // aligns the values
+    let prefix = withUnsafeBytes(of: UInt64(text.count).littleEndian) { Array($0) } + text
+
+    self.path = path
+    offset = prefix.count
+    end = prefix.count + begin
+    descriptor = try SystemCalls.create(path + ".partial")
+    try prefix.withUnsafeBufferPointer { bytes throws(FileError) in
+      try SystemCalls.write(descriptor, UnsafeRawBufferPointer(bytes), at: 0, partialPath)
+    }
+  }
+
+  deinit {
+    SystemCalls.close(descriptor)
+    if !isFinished { SystemCalls.remove(partialPath) }
+  }
+
+  /// Writes the next values, row-major; calls need not end where tensors or rows do.
+  /// - Precondition: the tensors have room for them.
+  public func append(_ values: UnsafeBufferPointer<Float>) throws(FileError) {
+    let bytes = UnsafeRawBufferPointer(values)
+    precondition(bytes.count <= end - offset, "more values than the tensors hold")
+    try SystemCalls.write(descriptor, bytes, at: offset, partialPath)
+    offset += bytes.count
+  }
+
+  /// Waits until everything is on the disk and gives the file its name, replacing what had it.
+  /// - Precondition: all values have been written.
+  public func finish() throws(FileError) {
+    precondition(offset == end, "\(end - offset) bytes of values are missing")
+    try SystemCalls.synchronize(descriptor, partialPath)
+    try SystemCalls.rename(partialPath, to: path)
+    isFinished = true
+  }
+
+  /// Writes whole tensors.
+  /// - Precondition: every tensor has as many values as its shape says.
+  public static func write(
+    path: String, tensors: [(name: String, shape: [Int], values: [Float])],
+    metadata: [(key: String, value: String)] = []
+  ) throws(FileError) {
+    let writer = try SafetensorsWriter(
+      path: path, tensors: tensors.map { ($0.name, $0.shape) }, metadata: metadata)
+    for tensor in tensors {
+      precondition(tensor.values.count == tensor.shape.reduce(1, *))
+      try tensor.values.withUnsafeBufferPointer { values throws(FileError) in
+        try writer.append(values)
+      }
+    }
+    try writer.finish()
+  }
+}

@@ -1,0 +1,61 @@
+import Foundation
+import ModelFiles
+import TensorCore
+import TestSupport
+import Testing
+
+/// The checkpoints that the project commits, each written by the published model code.
+@Suite struct CheckpointGoldenTests {
+  static let names =
+    (try? FileManager.default.contentsOfDirectory(
+      atPath: Place.goldens.appending(path: "checkpoints").path))?.sorted() ?? []
+
+  @Test func thereAreGoldens() { #expect(Self.names.count >= 13) }
+
+  @Test(arguments: names) func opens(name: String) throws {
+    let directory = Place.goldens.appending(path: "checkpoints/\(name)").path
+    let checkpoint = try Checkpoint(directory: directory)
+    let expected = checkpoint.configuration.expectedTensors
+    #expect(checkpoint.tensors.count == expected.count)
+    let pool = WorkerPool(threadCount: 1)
+    for (name, shape) in expected {
+      let tensor = try #require(checkpoint.descriptor(named: name))
+      #expect(tensor.shape == shape)
+      try checkpoint.checkFinite(tensor, pool: pool)
+      if shape.count == 2 {
+        let matrix = try checkpoint.matrix(named: name)
+        var row = [Float](repeating: 0, count: matrix.columns)
+        let values = try checkpoint.values(named: name)
+        for index in [0, matrix.rows - 1] {
+          matrix.copyRow(index, into: &row)
+          #expect(Array(values[index * matrix.columns..<(index + 1) * matrix.columns]) == row)
+        }
+      } else {
+        #expect(try checkpoint.values(named: name).count == shape[0])
+      }
+    }
+    // None of them has a tokenizer.
+    #expect(checkpoint.warnings.count == 1)
+    #expect(checkpoint.assets.map(\.name) == ["config.json", "generation_config.json"])
+  }
+
+  @Test func variationsAreRead() throws {
+    func configuration(_ name: String) throws -> ModelConfiguration {
+      try Checkpoint(directory: Place.goldens.appending(path: "checkpoints/\(name)").path)
+        .configuration
+    }
+    let fifth = try configuration("granite-dialect5")
+    #expect(fifth.ropeTheta == 50_000_000)
+    #expect(fifth.sourceType == .bf16)
+    #expect(!fifth.tiedEmbeddings)
+    let hybrid = try configuration("hybrid-dialect5")
+    #expect(hybrid.hasFusedMLP)
+    #expect(hybrid.usesRotaryPositions)
+    #expect(hybrid.ropeTheta == 1_500_000)
+    let llama = try configuration("llama-biases")
+    #expect(llama.attentionBias && llama.mlpBias)
+    #expect(llama.headSize == 80)
+    #expect(llama.attentionMultiplier == Float(1 / 80.0.squareRoot()))
+    #expect(llama.embeddingMultiplier == 1 && llama.logitsScaling == 1)
+  }
+}
