@@ -9,11 +9,12 @@ public enum Reference {
 }
 
 extension Reference {
-  /// e^x for float32: 0 below −87, the value at 88 above 88. Relative error below 2e-7.
+  /// e^x for float32: 0 below −87, the value at 88 above 88, NaN for NaN. Relative error below 2e-7.
   ///
   /// Range reduction by ln 2 in two parts (Cody and Waite, 1980), Taylor polynomial of degree 7 on
   /// |r| ≤ ln 2 / 2.
   public static func exp(_ x: Float) -> Float {
+    if x.isNaN { return .nan }  // damaged weights reach this point; nothing may trap on them
     if x < -87 { return 0 }
     let x = x > 88 ? 88 : x
     let n = (x * 1.442_695_04).rounded(.toNearestOrEven)
