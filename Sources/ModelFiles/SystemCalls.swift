@@ -192,3 +192,48 @@ extension SystemCalls.Status {
     inode = UInt64(status.st_ino)
   }
 }
+
+extension SystemCalls {
+  /// Memory of the machine.
+  static let physicalByteCount =
+    Int(sysconf(Int32(_SC_PHYS_PAGES))).multipliedReportingOverflow(by: pageSize).partialValue
+
+  /// Opens `path` for writing as the only one: creates it, or takes over what an interrupted run
+  /// left there, and empties it. The lock (`flock`) goes with the descriptor, however the process
+  /// ends.
+  /// - Returns: nil if another process holds the lock.
+  /// - Throws: ``FileError``, also if `path` is a symbolic link, no regular file, or has other
+  ///   names: emptying it could destroy something else.
+  static func createExclusively(_ path: String) throws(FileError) -> Int32? {
+    if path.utf8.contains(0) {
+      throw FileError(path: path, reason: "the name contains a zero byte")
+    }
+    while true {
+      let flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
+      let descriptor = retrying { open(path, flags, 0o666) }
+      guard descriptor >= 0 else { throw failure("create", path) }
+      do throws(FileError) {
+        guard retrying({ flock(descriptor, LOCK_EX | LOCK_NB) }) == 0 else {
+          if errno != EWOULDBLOCK { throw failure("lock", path) }
+          Glibc.close(descriptor)
+          return nil
+        }
+        var opened = stat()
+        guard fstat(descriptor, &opened) == 0 else { throw failure("inspect", path) }
+        // Another process may have renamed the file between opening and locking it.
+        guard try status(at: path)?.isSameFile(as: Status(opened)) == true else {
+          Glibc.close(descriptor)
+          continue
+        }
+        guard opened.st_mode & S_IFMT == S_IFREG, opened.st_nlink == 1 else {
+          throw FileError(path: path, reason: "not a file of its own; remove it first")
+        }
+        guard retrying({ ftruncate(descriptor, 0) }) == 0 else { throw failure("empty", path) }
+        return descriptor
+      } catch {
+        Glibc.close(descriptor)
+        throw error
+      }
+    }
+  }
+}

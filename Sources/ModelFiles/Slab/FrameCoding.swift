@@ -1,0 +1,107 @@
+import TensorCore
+
+/// Frames to stored bytes and back (formats/slab.md, section 6).
+enum FrameCoding {
+  /// Regroups elements of `width` bytes: all first bytes, then all second ones and so on.
+  static func splitPlanes(
+    _ source: UnsafeRawBufferPointer, width: Int, into destination: UnsafeMutableRawBufferPointer
+  ) {
+    precondition(source.count == destination.count && source.count % width == 0)
+    let count = source.count / width
+    for plane in 0..<width {
+      let output = UnsafeMutableRawBufferPointer(
+        rebasing: destination[plane * count..<(plane + 1) * count])
+      for index in 0..<count { output[index] = source[index &* width &+ plane] }
+    }
+  }
+
+  /// The inverse of ``splitPlanes(_:width:into:)``.
+  static func joinPlanes(
+    _ source: UnsafeRawBufferPointer, width: Int, into destination: UnsafeMutableRawBufferPointer
+  ) {
+    precondition(source.count == destination.count && source.count % width == 0)
+    let count = source.count / width
+    for plane in 0..<width {
+      let input = UnsafeRawBufferPointer(rebasing: source[plane * count..<(plane + 1) * count])
+      for index in 0..<count { destination[index &* width &+ plane] = input[index] }
+    }
+  }
+
+  /// One frame, compressed.
+  static func compress(_ frame: UnsafeRawBufferPointer, width: Int) -> [UInt8] {
+    guard width > 1 else { return Zstd.compress(frame) }
+    return withScratch(frame.count) { planes in
+      splitPlanes(frame, width: width, into: planes)
+      return Zstd.compress(UnsafeRawBufferPointer(planes))
+    }
+  }
+
+  /// The logical bytes of one compressed frame; `destination` has exactly their number.
+  /// - Returns: nil, or what is wrong.
+  static func decompress(
+    _ stored: UnsafeRawBufferPointer, width: Int, into destination: UnsafeMutableRawBufferPointer
+  ) -> String? {
+    guard width > 1 else { return Zstd.decompress(stored, into: destination) }
+    return withScratch(destination.count) { planes in
+      if let fault = Zstd.decompress(stored, into: planes) { return fault }
+      joinPlanes(UnsafeRawBufferPointer(planes), width: width, into: destination)
+      return nil
+    }
+  }
+
+  /// Calls `body` with memory for one frame.
+  static func withScratch<R>(_ count: Int, _ body: (UnsafeMutableRawBufferPointer) -> R) -> R {
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
+    defer { scratch.deallocate() }
+    return body(scratch)
+  }
+}
+
+/// A stream or asset ready for the file.
+struct EncodedBytes {
+  var codec: SlabCodec
+  var frames: [StoredFrame]
+  /// The compressed frames; empty where the codec is raw and the logical bytes are stored.
+  var compressed: [[UInt8]]
+
+  /// Digests the frames of `logical`, and compresses them if asked and if that saves at least 3 %.
+  /// - Parameter width: bytes of an element.
+  init(
+    _ logical: UnsafeRawBufferPointer, width: Int, compressing: Bool, pool: WorkerPool
+  ) {
+    let count = SlabFormat.frameCount(logical.count)
+    let blank = StoredFrame(digest: .zero, storedByteCount: 0, storedDigest: nil)
+    var frames = [StoredFrame](repeating: blank, count: count)
+    var compressed = [[UInt8]](repeating: [], count: compressing ? count : 0)
+    frames.withUnsafeMutableBufferPointer { frames in
+      compressed.withUnsafeMutableBufferPointer { compressed in
+        // Each index writes its own elements only.
+        nonisolated(unsafe) let (frames, compressed) = (frames, compressed)
+        nonisolated(unsafe) let logical = logical
+        pool.parallelFor(count) { index in
+          let frame = UnsafeRawBufferPointer(
+            rebasing: logical[SlabFormat.frameRange(index, of: logical.count)])
+          frames[index].digest = SlabDigests.frame(frame)
+          frames[index].storedByteCount = frame.count
+          if compressing { compressed[index] = FrameCoding.compress(frame, width: width) }
+        }
+      }
+    }
+    let storedByteCount = compressed.reduce(0) { $0 + $1.count }
+    if compressing, count > 0, storedByteCount * 100 <= logical.count * 97 {
+      for index in 0..<count {
+        frames[index].storedByteCount = compressed[index].count
+        frames[index].storedDigest = Digest(of: compressed[index])
+      }
+      self.codec = width > 1 ? .zstdPlanes : .zstd
+      self.compressed = compressed
+    } else {
+      self.codec = .raw
+      self.compressed = []
+    }
+    self.frames = frames
+  }
+
+  /// Bytes in the file.
+  var storedByteCount: Int { frames.reduce(0) { $0 + $1.storedByteCount } }
+}
