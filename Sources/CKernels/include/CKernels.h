@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "CQuantize.h"
+
 /// Tells the processor that a loop is waiting for another thread.
 static inline void ck_pause(void) {
 #if defined(__x86_64__)

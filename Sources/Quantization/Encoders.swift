@@ -1,0 +1,147 @@
+import TensorCore
+
+/// Fills the streams of a matrix, panels in parallel.
+struct EncodedStreams {
+  let geometry: PanelGeometry
+  let encoding: BlockEncoding
+  private let buffers: [StreamKind: AlignedBuffer]
+  let sums: ErrorSums
+
+  init(_ geometry: PanelGeometry, _ encoding: BlockEncoding) {
+    self.geometry = geometry
+    self.encoding = encoding
+    buffers = Dictionary(
+      uniqueKeysWithValues: encoding.streams.map {
+        ($0, AlignedBuffer(byteCount: geometry.byteCount(of: $0, in: encoding)))
+      })
+    sums = ErrorSums(panelCount: geometry.panelCount)
+  }
+
+  /// A panel's part of a stream; workers write different panels.
+  func part<Element>(
+    _ stream: StreamKind, ofPanel panel: Int, as type: Element.Type
+  ) -> UnsafeMutablePointer<Element> {
+    let buffer = buffers[stream]!
+    return (buffer.base + panel * (buffer.byteCount / geometry.panelCount))
+      .assumingMemoryBound(to: Element.self)
+  }
+
+  /// Calls `encodePanels` with runs of panels from all threads.
+  ///
+  /// - Parameter encodePanels: returns the first weight that it refuses.
+  func fill(
+    pool: WorkerPool, _ encodePanels: (Range<Int>) -> (row: Int, column: Int)?
+  ) throws(QuantizationError) {
+    // A run shares scratch memory; several runs for each thread keep all of them busy to the end.
+    let length = max(1, min(8, geometry.panelCount / (4 * pool.threadCount)))
+    let runCount = (geometry.panelCount + length - 1) / length
+    var failures = [(row: Int, column: Int)?](repeating: nil, count: runCount)
+    failures.withUnsafeMutableBufferPointer { buffer in
+      let failures = SharedPointer(buffer.baseAddress!)
+      pool.parallelFor(runCount) { run in
+        failures.pointer[run] = encodePanels(
+          run * length..<min((run + 1) * length, geometry.panelCount))
+      }
+    }
+    if let place = failures.lazy.compactMap({ $0 }).first {
+      throw .nonFinite(row: place.row, column: place.column)
+    }
+  }
+
+  func matrix(columnScales: ColumnScales?) -> WeightMatrix {
+    WeightMatrix(
+      encoding: encoding, geometry: geometry, streams: buffers.mapValues(\.bytes),
+      columnScales: columnScales, owners: Array(buffers.values))
+  }
+}
+
+/// The quantized encodings.
+struct BlockEncoder {
+  let source: MatrixView
+  let factors: ColumnFactors
+  let kernels: QuantizationKernels
+  let streams: EncodedStreams
+
+  init(
+    _ source: MatrixView, _ geometry: PanelGeometry, _ encoding: BlockEncoding,
+    _ factors: ColumnFactors, _ kernels: QuantizationKernels
+  ) {
+    self.source = source
+    self.factors = factors
+    self.kernels = kernels
+    streams = EncodedStreams(geometry, encoding)
+  }
+
+  func encode(
+    pool: WorkerPool
+  ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
+    let (geometry, encoding) = (streams.geometry, streams.encoding)
+    var codebook: Codebook?
+    if encoding.hasCodebook {
+      let fitted = Codebook.fit(
+        source, geometry, encoding, factors: factors, kernels: kernels, pool: pool)
+      let stored = streams.part(.codebook, ofPanel: 0, as: Int8.self)
+      for entry in 0..<16 { stored[entry] = Int8(fitted.entries[entry]) }
+      codebook = fitted
+    }
+    try streams.fill(pool: pool) { panels in
+      var scratch = Panel(geometry, encoding, factors: factors, kernels: kernels)
+      for panel in panels {
+        if let place = scratch.load(panel, of: source) { return place }
+        scratch.encode(
+          codebook: codebook, rowScales: streams.part(.rowScales, ofPanel: panel, as: Float.self),
+          into: QuantizationKernels.Output(
+            codes: streams.part(.codes, ofPanel: panel, as: UInt8.self),
+            blockScales: streams.part(.blockScales, ofPanel: panel, as: Int8.self),
+            sums: streams.sums.sums(ofPanel: panel)))
+      }
+      return nil
+    }
+    return (streams.matrix(columnScales: factors.scales), streams.sums.statistics)
+  }
+}
+
+/// `bf16` and `f32`.
+struct UnquantizedEncoder {
+  let source: MatrixView
+  let kernels: QuantizationKernels
+  let streams: EncodedStreams
+
+  init(
+    _ source: MatrixView, _ geometry: PanelGeometry, _ encoding: BlockEncoding,
+    _ kernels: QuantizationKernels
+  ) {
+    self.source = source
+    self.kernels = kernels
+    streams = EncodedStreams(geometry, encoding)
+  }
+
+  func encode(
+    pool: WorkerPool
+  ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
+    let geometry = streams.geometry
+    let isLossless = streams.encoding == .f32
+    // Larger magnitudes than 0x7F7F_7FFF round to a bf16 infinity.
+    let limit: UInt32 = isLossless ? 0x7F80_0000 : 0x7F7F_8000
+    try streams.fill(pool: pool) { panels in
+      var loader = PanelLoader(geometry, limit: limit, kernels: kernels)
+      let values = AlignedBuffer(byteCount: isLossless ? 0 : 16 * geometry.paddedColumns * 4)
+      for panel in panels {
+        // A line of layout panel16 in f32 is just a column of the panel.
+        let floats =
+          isLossless ? streams.part(.elements, ofPanel: panel, as: Float.self) : values.floats
+        if let place = loader.load(panel, of: source, values: floats) { return place }
+        if !isLossless {
+          kernels.encodeBF16(
+            values: floats, paddedColumns: geometry.paddedColumns,
+            elements: streams.part(.elements, ofPanel: panel, as: UInt8.self),
+            sums: streams.sums.sums(ofPanel: panel))
+        }
+      }
+      return nil
+    }
+    return (
+      streams.matrix(columnScales: nil), isLossless ? .lossless : streams.sums.statistics
+    )
+  }
+}

@@ -1,0 +1,46 @@
+public import TensorCore
+
+/// Encodes matrices of a checkpoint.
+public enum Quantizer {
+  /// Encodes `source` in layout `panel16`.
+  ///
+  /// Quantized encodings minimize the squared error of the weights, each column's weighted by its
+  /// importance: for every block a scale of either sign is searched among multiples of the largest
+  /// weight, refitted by least squares and put on the grid; the codebook of a 4-bit encoding is
+  /// fitted to a sample of the rows. `bf16` rounds to nearest even. The result is the same, bit by
+  /// bit, for any number of threads and on any instruction set.
+  ///
+  /// - Parameters:
+  ///   - source: `rows` × `columns` weights.
+  ///   - importance: one factor for each column, typically the mean square of the activations that
+  ///     it meets; zeros are raised to a small floor. Nil weighs all alike. Unquantized encodings
+  ///     ignore it.
+  ///   - columnScales: divides the weights before they are encoded; decoding multiplies by it.
+  ///     Only for quantized encodings.
+  /// - Returns: the encoded matrix, and what encoding did to it, measured on the values that
+  ///   ``Reference/dequantize(_:row:column:)`` gives.
+  public static func encode(
+    _ source: MatrixView, as encoding: BlockEncoding, importance: [Float]? = nil,
+    columnScales: ColumnScales? = nil, pool: WorkerPool
+  ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
+    try encode(
+      source, as: encoding, importance: importance, columnScales: columnScales,
+      instructionSet: .avx512vnni, pool: pool)
+  }
+
+  static func encode(
+    _ source: MatrixView, as encoding: BlockEncoding, importance: [Float]?,
+    columnScales: ColumnScales?, instructionSet: InstructionSet, pool: WorkerPool
+  ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
+    guard let geometry = PanelGeometry(rows: source.rows, columns: source.columns) else {
+      throw .unsupportedShape(rows: source.rows, columns: source.columns)
+    }
+    let kernels = QuantizationKernels(instructionSet)
+    guard encoding.isQuantized else {
+      if columnScales != nil { throw .columnScalesNotSupported(encoding) }
+      return try UnquantizedEncoder(source, geometry, encoding, kernels).encode(pool: pool)
+    }
+    let factors = try ColumnFactors(geometry, importance: importance, scales: columnScales)
+    return try BlockEncoder(source, geometry, encoding, factors, kernels).encode(pool: pool)
+  }
+}
