@@ -24,6 +24,8 @@ public struct Checkpoint: Sendable {
   public let warnings: [String]
   /// Paths of all files read: an output must be none of them.
   public let files: [String]
+  /// Names of the safetensors files, without their directory.
+  public let weightFileNames: [String]
   /// Name of a tensor to its file and its descriptor.
   private let places: [String: (file: SafetensorsFile, tensor: TensorDescriptor)]
 
@@ -53,6 +55,13 @@ public struct Checkpoint: Sendable {
     self.assets = assets.assets
     self.warnings = warnings
     files = assets.files + weights.paths
+    weightFileNames = weights.files.map(\.path.lastPathComponent)
+  }
+
+  /// The small files of a checkpoint directory, whether or not there are weights.
+  /// - Throws: ``CheckpointError`` if there is no such directory or a file cannot be read.
+  public static func assets(directory: String) throws(CheckpointError) -> [SlabAsset] {
+    try CheckpointAssets(directory: directory).assets
   }
 
   /// The tensor of that name, if the configuration asks for it.
