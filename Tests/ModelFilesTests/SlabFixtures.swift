@@ -10,13 +10,37 @@ enum SlabFixtures {
 
   /// A matrix with random content and the padding that the format demands.
   ///
-  /// Codes, codebooks and block scales take all values, −128 included. Row 1 is a row of zeros, row
-  /// 2 has a denormal row scale.
+  /// Codes, codebooks and block scales take all values, −128 included. Row 1 of a quantized matrix
+  /// is zero, row 2 has a denormal row scale.
   static func matrix(
     _ encoding: BlockEncoding, rows: Int, columns: Int, seed: UInt64,
     columnScales: ColumnScales? = nil
   ) -> WeightMatrix {
     var random = SplitMix64(seed: seed)
+    func byte(_ deviation: Float) -> Int8 {
+      random.next() % 29 == 0 ? -128 : Int8(clamping: Int((random.normal() * deviation).rounded()))
+    }
+    return matrix(
+      encoding, rows: rows, columns: columns, columnScales: columnScales,
+      code: { row, _ in
+        if row == 1 && encoding.isQuantized { return 0 }
+        return encoding.hasCodebook ? Int8(clamping: (Int(byte(3)) + 8) & 15) : byte(40)
+      },
+      blockScale: { row, _ in row == 1 ? 0 : byte(40) },
+      rowScale: { row in
+        row == 1 ? 0 : row == 2 ? Float(bitPattern: 0x4321) : abs(random.normal()) * 1e-5
+      },
+      codebook: (0..<16).map { Int8(clamping: -128 + $0 * 17) },
+      element: { _, _ in random.normal() })
+  }
+
+  /// A matrix of what the closures say; those of other encodings are not called.
+  static func matrix(
+    _ encoding: BlockEncoding, rows: Int, columns: Int, columnScales: ColumnScales?,
+    code: (_ row: Int, _ column: Int) -> Int8, blockScale: (_ row: Int, _ block: Int) -> Int8,
+    rowScale: (_ row: Int) -> Float, codebook: [Int8],
+    element: ((_ row: Int, _ column: Int) -> Float)? = nil
+  ) -> WeightMatrix {
     let geometry = PanelGeometry(rows: rows, columns: columns)!
     var buffers: [StreamKind: AlignedBuffer] = [:]
     for kind in encoding.streams {
@@ -26,55 +50,41 @@ enum SlabFixtures {
       buffers[kind]!.base.storeBytes(of: value, toByteOffset: offset, as: T.self)
     }
     for row in 0..<rows {
-      let isZero = row == 1 && encoding.isQuantized
-      for column in 0..<columns where !isZero {
+      for column in 0..<columns {
+        let value = encoding.isQuantized ? 0 : element?(row, column) ?? Float(code(row, column))
+        let offset = geometry.elementOffset(
+          row: row, column: column, elementBytes: max(encoding.elementBits / 8, 1))
         switch encoding {
-        case .f32:
-          store(
-            random.normal(), .elements,
-            geometry.elementOffset(row: row, column: column, elementBytes: 4))
-        case .bf16:
-          store(
-            random.normal().bfloat16Bits, .elements,
-            geometry.elementOffset(row: row, column: column, elementBytes: 2))
-        case .q8b16, .q8b32:
-          store(
-            code(&random), .codes,
-            geometry.elementOffset(row: row, column: column, elementBytes: 1))
+        case .f32: store(value, .elements, offset)
+        case .bf16: store(value.bfloat16Bits, .elements, offset)
+        case .q8b16, .q8b32: store(code(row, column), .codes, offset)
         case .q4b16, .q4b32:
           let (offset, high) = geometry.nibble(row: row, column: column)
-          let old = buffers[.codes]!.bytes[offset]
-          let index = UInt8(clamping: Int((random.normal() * 3 + 8).rounded())) & 15
-          store(old | (high ? index << 4 : index), .codes, offset)
+          let index = UInt8(code(row, column))
+          store(buffers[.codes]!.bytes[offset] | (high ? index << 4 : index), .codes, offset)
         }
       }
-      guard let blockSize = encoding.blockSize, !isZero else { continue }
+      guard let blockSize = encoding.blockSize else { continue }
       for block in 0..<(columns + blockSize - 1) / blockSize {
-        store(
-          code(&random), .blockScales,
-          geometry.blockScaleOffset(row: row, block: block, blockSize: blockSize))
+        let offset = geometry.blockScaleOffset(row: row, block: block, blockSize: blockSize)
+        store(blockScale(row, block), .blockScales, offset)
       }
-      let scale = row == 2 ? Float(bitPattern: 0x0000_4321) : abs(random.normal()) * 1e-5
-      store(scale, .rowScales, 4 * row)
+      store(rowScale(row), .rowScales, 4 * row)
     }
     if encoding.hasCodebook {
-      for entry in 0..<16 { store(Int8(clamping: -128 + entry * 17), .codebook, entry) }
+      for (entry, value) in codebook.enumerated() { store(value, .codebook, entry) }
     }
     return WeightMatrix(
       encoding: encoding, geometry: geometry, streams: buffers.mapValues(\.bytes),
       columnScales: columnScales, owners: Array(buffers.values))
   }
 
-  private static func code(_ random: inout SplitMix64) -> Int8 {
-    random.next() % 29 == 0 ? -128 : Int8(clamping: Int((random.normal() * 40).rounded()))
-  }
-
-  /// Random positive factors, so that their products with weights are all kinds of numbers.
+  /// Random positive factors.
   static func scales(_ count: Int, seed: UInt64) -> [Float] {
-    var random = SplitMix64(seed: seed)
-    return (0..<count).map { _ in abs(random.normal()) + 0.25 }
+    values(count, seed: seed).map { abs($0) + 0.25 }
   }
 
+  /// Random numbers.
   static func values(_ count: Int, seed: UInt64) -> [Float] {
     var random = SplitMix64(seed: seed)
     return (0..<count).map { _ in random.normal() }
