@@ -119,17 +119,6 @@ enum SystemCalls {
 
   // MARK: - Writing
 
-  /// Creates `path` for writing and reading, replacing what an interrupted run may have left there.
-  static func create(_ path: String) throws(FileError) -> Int32 {
-    if path.utf8.contains(0) {
-      throw FileError(path: path, reason: "the name contains a zero byte")
-    }
-    unlink(path)
-    let descriptor = retrying { open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) }
-    guard descriptor >= 0 else { throw failure("create", path) }
-    return descriptor
-  }
-
   static func write(
     _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int, _ path: String
   ) throws(FileError) {

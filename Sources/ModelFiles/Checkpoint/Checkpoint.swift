@@ -4,8 +4,7 @@ public import TensorCore
 /// shards with an index, and the files of the tokenizer. Mapped and checked, not copied.
 ///
 /// A value of this type holds every tensor that its configuration asks for, in the right shape and
-/// an element type that is read; only the weights themselves may still turn out not to be finite
-/// (``checkFinite(_:roundingTo:pool:)``).
+/// an element type that is read. Whether the weights are finite shows when they are read.
 public struct Checkpoint: Sendable {
   /// Files that travel with the weights, byte for byte, where they exist.
   public static let assetNames = [
@@ -98,7 +97,7 @@ public struct Checkpoint: Sendable {
       count = tensor.elementCount
     }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
-      throw nonFinite(tensor, index: index, found: "\(values[index])")
+      throw nonFinite(tensor, index: index)
     }
     return values
   }
@@ -109,32 +108,29 @@ public struct Checkpoint: Sendable {
   /// Asks the system to read `tensor` ahead.
   public func prefetch(_ tensor: TensorDescriptor) { place(tensor.name).file.prefetch(tensor) }
 
-  /// Checks, at the speed of memory, that no element is NaN or infinite.
-  ///
-  /// - Parameter target: an element type in which the elements must still be finite when they
-  ///   are rounded to it.
-  /// - Throws: ``CheckpointError`` with the flat index of the first such element.
-  public func checkFinite(
-    _ tensor: TensorDescriptor, roundingTo target: ElementType? = nil, pool: WorkerPool
-  ) throws(CheckpointError) {
+  /// The error that says that an element of `tensor` is NaN or infinite, or too large for what it
+  /// is rounded to.
+  /// - Parameter index: flat index of the element.
+  public func nonFinite(_ tensor: TensorDescriptor, index: Int) -> CheckpointError {
     let (file, _) = place(tensor.name)
-    guard let type = tensor.elementType else { return }
-    let scan = FiniteScan(file.bytes(of: tensor), elementType: type, roundingTo: target)
-    if let (index, value) = scan.firstFailure(pool: pool) {
-      throw nonFinite(tensor, index: index, found: "\(value)")
-    }
+    let found =
+      tensor.elementType.map { type in
+        var value: Float = 0
+        let size = type.byteCount
+        MatrixView(
+          UnsafeRawBufferPointer(
+            rebasing: file.bytes(of: tensor)[index * size..<(index + 1) * size]),
+          elementType: type, rows: 1, columns: 1
+        ).copyRow(0, into: &value)
+        return "\(value)"
+      } ?? tensor.dataType.rawValue
+    return CheckpointError(
+      .nonFinite, in: file.path, tensor: tensor.name, expected: "finite weights",
+      found: "\(found) at index \(index)")
   }
 
   private func place(_ name: String) -> (file: SafetensorsFile, tensor: TensorDescriptor) {
     guard let place = places[name] else { preconditionFailure("no tensor \(name)") }
     return place
-  }
-
-  private func nonFinite(
-    _ tensor: TensorDescriptor, index: Int, found: String
-  ) -> CheckpointError {
-    CheckpointError(
-      .nonFinite, in: path(of: tensor), tensor: tensor.name, expected: "finite weights",
-      found: "\(found) at index \(index)")
   }
 }

@@ -42,15 +42,18 @@ public final class SafetensorsWriter {
     self.path = path
     offset = prefix.count
     end = prefix.count + begin
-    descriptor = try SystemCalls.create(path + ".partial")
+    guard let descriptor = try SystemCalls.createExclusively(path + ".partial") else {
+      throw FileError(path: path, reason: "another process is writing this file")
+    }
+    self.descriptor = descriptor
     try prefix.withUnsafeBufferPointer { bytes throws(FileError) in
       try SystemCalls.write(descriptor, UnsafeRawBufferPointer(bytes), at: 0, partialPath)
     }
   }
 
   deinit {
+    if !isFinished { SystemCalls.remove(partialPath) }  // before the lock goes
     SystemCalls.close(descriptor)
-    if !isFinished { SystemCalls.remove(partialPath) }
   }
 
   /// Writes the next values, row-major; calls need not end where tensors or rows do.

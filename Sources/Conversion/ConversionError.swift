@@ -1,0 +1,23 @@
+public import ModelFiles
+public import Quantization
+
+/// Why a conversion ended without a slab. Whatever was written has been removed.
+public enum ConversionError: Error, Equatable, CustomStringConvertible {
+  /// The source turned out not to be acceptable, as with a weight that is not finite.
+  case checkpoint(CheckpointError)
+  /// A tensor cannot be encoded.
+  case quantization(tensor: String, QuantizationError)
+  /// The output cannot be written.
+  case output(SlabError)
+  /// The caller asked for it.
+  case cancelled(path: String)
+
+  public var description: String {
+    switch self {
+    case .checkpoint(let error): "\(error)"
+    case .quantization(let tensor, let error): "tensor \(tensor): \(error)"
+    case .output(let error): "\(error)"
+    case .cancelled(let path): "cancelled; \(path) has not been written"
+    }
+  }
+}

@@ -1,0 +1,64 @@
+public import ModelFiles
+public import TensorCore
+
+/// What a conversion made.
+public struct ConversionReport: Sendable {
+  /// The tensors of one role, taken together.
+  public struct Kind: Sendable {
+    public let role: TensorRole
+    /// Nil for plain float32.
+    public let encoding: BlockEncoding?
+    public internal(set) var tensorCount = 0
+    public internal(set) var weightCount = 0
+    /// Bytes of all streams, uncompressed.
+    public internal(set) var logicalByteCount = 0
+    /// Mean over the tensors, by their number of weights; 0 for plain tensors, which are exact.
+    public internal(set) var normalizedMeanSquaredError = 0.0
+    public internal(set) var maximumAbsoluteError = 0.0
+    /// Of the tensor with the smallest.
+    public internal(set) var minimumCosineSimilarity = 1.0
+    /// The tensor with the largest normalised mean squared error.
+    public internal(set) var worstTensor: (name: String, normalizedMeanSquaredError: Double)?
+
+    public var bitsPerWeight: Double { Double(logicalByteCount) * 8 / Double(weightCount) }
+
+    init(_ entry: ConversionPlan.Entry) {
+      role = entry.role
+      encoding = entry.encoding
+    }
+
+    mutating func add(_ entry: ConversionPlan.Entry, _ statistics: ErrorStatistics?) {
+      let weights = entry.tensor.elementCount
+      let error = statistics?.normalizedMeanSquaredError ?? 0
+      normalizedMeanSquaredError =
+        (normalizedMeanSquaredError * Double(weightCount) + error * Double(weights))
+        / Double(weightCount + weights)
+      tensorCount += 1
+      weightCount += weights
+      logicalByteCount += entry.logicalByteCount
+      guard let statistics else { return }
+      maximumAbsoluteError = max(maximumAbsoluteError, statistics.maximumAbsoluteError)
+      minimumCosineSimilarity = min(minimumCosineSimilarity, statistics.cosineSimilarity)
+      if error > worstTensor?.normalizedMeanSquaredError ?? 0 {
+        worstTensor = (entry.tensor.name, error)
+      }
+    }
+  }
+
+  public let recipe: Recipe
+  public let profile: SlabProfile
+  /// In the order of ``TensorRole``.
+  public let kinds: [Kind]
+  /// Bytes of the source's tensors.
+  public let sourceByteCount: Int
+  /// Bytes of the slab.
+  public let fileByteCount: Int
+  public let rootDigest: Digest
+  public let duration: Duration
+
+  public var weightCount: Int { kinds.reduce(0) { $0 + $1.weightCount } }
+  /// Bits of all streams for each weight, uncompressed.
+  public var bitsPerWeight: Double {
+    Double(kinds.reduce(0) { $0 + $1.logicalByteCount }) * 8 / Double(weightCount)
+  }
+}

@@ -1,0 +1,159 @@
+import Conversion
+import Foundation
+import ModelFiles
+import Synchronization
+import TensorCore
+import TestSupport
+import Testing
+
+/// Conversions that end without a slab leave nothing behind and harm nothing.
+@Suite struct ConversionFailureTests {
+  private func files(in directory: URL) throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted()
+  }
+
+  private func converter(
+    _ checkpoint: Checkpoint, _ recipe: Recipe = .q4, replacing: Bool = false,
+    isCancelled: @escaping @Sendable () -> Bool = { false }
+  ) -> Converter {
+    Converter(
+      checkpoint: checkpoint, recipe: recipe, profile: .run, pool: WorkerPool(threadCount: 2),
+      replacing: replacing, isCancelled: isCancelled)
+  }
+
+  @Test(arguments: [0, 1, 7, 20]) func cancelledLeavesNothing(after count: Int) throws {
+    let checkpoint = try ConversionTests.golden("granite-tied")
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "out.slab")
+      let calls = Atomic(0)
+      let error = try #require(throws: ConversionError.self) {
+        try converter(checkpoint) {
+          calls.wrappingAdd(1, ordering: .relaxed).oldValue >= count
+        }.run(to: path.path)
+      }
+      #expect(error == .cancelled(path: path.path))
+      #expect("\(error)".contains("cancelled"))
+      #expect(try files(in: directory).isEmpty)
+
+      // What was there before stays as it was.
+      try Data([1, 2, 3]).write(to: path)
+      #expect(throws: ConversionError.self) {
+        try converter(checkpoint, replacing: true) { true }.run(to: path.path)
+      }
+      #expect(try Data(contentsOf: path) == Data([1, 2, 3]))
+      #expect(try files(in: directory) == ["out.slab"])
+    }
+  }
+
+  @Test func existingOutputIsReplacedOnlyWhenAsked() throws {
+    let checkpoint = try ConversionTests.golden("granite-head80")
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "out.slab")
+      try Data([1, 2, 3]).write(to: path)
+      #expect(throws: ConversionError.self) { try converter(checkpoint).run(to: path.path) }
+      #expect(try Data(contentsOf: path) == Data([1, 2, 3]))
+      _ = try converter(checkpoint, replacing: true).run(to: path.path)
+      #expect(try Slab(path: path.path).tensors.count == checkpoint.tensors.count)
+      #expect(try files(in: directory) == ["out.slab"])
+    }
+  }
+
+  /// By name, by hard link and by symbolic link, even when replacing is allowed.
+  @Test func anInputIsNeverTheOutput() throws {
+    try Place.withTemporaryDirectory { directory in
+      let source = directory.appending(path: "checkpoint")
+      try FileManager.default.copyItem(
+        at: Place.goldens.appending(path: "checkpoints/granite-sharded"), to: source)
+      let checkpoint = try Checkpoint(directory: source.path)
+      let before = try checkpoint.files.map { try Data(contentsOf: URL(filePath: $0)) }
+      let hard = directory.appending(path: "hard.slab")
+      let soft = directory.appending(path: "soft.slab")
+      let shard = source.appending(path: checkpoint.weightFileNames[1])
+      try FileManager.default.linkItem(at: shard, to: hard)
+      try FileManager.default.createSymbolicLink(at: soft, withDestinationURL: shard)
+      for path in checkpoint.files + [hard.path, soft.path] {
+        let error = try #require(throws: ConversionError.self) {
+          try converter(checkpoint, replacing: true).run(to: path)
+        }
+        guard case .output(let reason) = error, case .outputIsInput = reason.reason else {
+          Issue.record("\(path): \(error)")
+          continue
+        }
+      }
+      #expect(try checkpoint.files.map { try Data(contentsOf: URL(filePath: $0)) } == before)
+      #expect(try files(in: directory) == ["checkpoint", "hard.slab", "soft.slab"])
+    }
+  }
+
+  @Test func unwritableOutput() throws {
+    let checkpoint = try ConversionTests.golden("granite-head80")
+    for path in ["/no/such/place/out.slab", "/proc/out.slab", "", "/"] {
+      #expect(throws: ConversionError.self) { try converter(checkpoint).run(to: path) }
+    }
+  }
+
+  /// A weight that is not finite is named by file, tensor and flat index, whatever the recipe.
+  @Test(arguments: Recipe.allCases) func nonFiniteWeights(recipe: Recipe) throws {
+    // A matrix of a layer, a norm and the embedding, in a float32 checkpoint.
+    for name in [
+      "model.layers.1.mlp.down_proj.weight", "model.norm.weight", "model.embed_tokens.weight",
+    ] {
+      for value in [Float.nan, .infinity, -.infinity] {
+        try withChanged("granite-tied", tensor: name, index: 37, to: value) { checkpoint in
+          let error = try failure(checkpoint, recipe)
+          guard case .checkpoint(let reason) = error else {
+            Issue.record("\(error)")
+            return
+          }
+          #expect(reason.reason == .nonFinite && reason.tensor == name)
+          #expect(reason.file.hasSuffix("model.safetensors"))
+          #expect(reason.found?.hasSuffix("at index 37") == true)
+        }
+      }
+    }
+  }
+
+  /// Float32 beyond the range of bfloat16 is refused rather than rounded to infinity.
+  @Test func roundingToInfinity() throws {
+    let name = "model.layers.0.mlp.up_proj.weight"
+    try withChanged(
+      "granite-tied", tensor: name, index: 5, to: .greatestFiniteMagnitude
+    ) { checkpoint in
+      #expect("\(try failure(checkpoint, .bf16))".contains("at index 5"))
+      try Place.withTemporaryDirectory { directory in
+        _ = try converter(checkpoint, .f32).run(to: directory.appending(path: "f32.slab").path)
+      }
+    }
+  }
+
+  private func failure(_ checkpoint: Checkpoint, _ recipe: Recipe) throws -> ConversionError {
+    try Place.withTemporaryDirectory { directory in
+      let error = try #require(throws: ConversionError.self) {
+        try converter(checkpoint, recipe).run(to: directory.appending(path: "out.slab").path)
+      }
+      #expect(try files(in: directory).isEmpty)
+      return error
+    }
+  }
+
+  /// Calls `body` with a copy of a float32 golden in which one element differs.
+  private func withChanged(
+    _ golden: String, tensor name: String, index: Int, to value: Float,
+    _ body: (Checkpoint) throws -> Void
+  ) throws {
+    try Place.withTemporaryDirectory { directory in
+      let copy = directory.appending(path: golden)
+      try FileManager.default.copyItem(
+        at: Place.goldens.appending(path: "checkpoints/\(golden)"), to: copy)
+      let checkpoint = try Checkpoint(directory: copy.path)
+      let tensor = try #require(checkpoint.descriptor(named: name))
+      #expect(tensor.elementType == .f32)
+      let url = copy.appending(path: "model.safetensors")
+      var bytes = try Data(contentsOf: url)
+      let start = tensor.byteRange.lowerBound + 4 * index
+      bytes.replaceSubrange(start..<start + 4, with: withUnsafeBytes(of: value) { Data($0) })
+      try bytes.write(to: url)
+      try body(Checkpoint(directory: copy.path))
+    }
+  }
+}
