@@ -59,7 +59,10 @@ struct AddedTokenMatcher: Sendable {
           guard scalar.properties.isWhitespace else { break }
           start -= length
         }
-        match = min(max(start, rest), match.upperBound)..<match.upperBound
+        // Another token's right side may have the white space already, even all of the match.
+        start = max(start, rest)
+        if start >= match.upperBound { continue }
+        match = start..<match.upperBound
       }
       if token.rightStrip {
         var end = match.upperBound

@@ -2,7 +2,10 @@
 /// first, then the pair of neighbours with the lowest rank is merged, the leftmost first among
 /// equals, until no pair of neighbours has a rank.
 struct BytePairEncoding: Sendable {
-  /// Id of the piece of every single byte; -1 where the vocabulary has none.
+  /// Id of the piece of every single byte; -1 where the vocabulary has none. Such bytes are left
+  /// out, as Hugging Face's tokenizers leaves out what has no piece when `unk_token` is null.
+  /// (Granite 3.x lacks 0xF1, with which only unassigned characters begin, and the bytes that
+  /// UTF-8 does not use.)
   let byteIDs: [TokenID]
   let merges: PairTable
 
@@ -19,25 +22,22 @@ struct BytePairEncoding: Sendable {
   /// Appends the ids of `word`, at most `Int32.max` bytes long.
   func encode(
     _ word: UnsafeBufferPointer<UInt8>, scratch: inout Scratch, to result: inout [TokenID]
-  ) throws(TokenizerError) {
+  ) {
     if word.count <= Self.shortWord {
-      try encodeShort(word, &scratch, &result)
+      encodeShort(word, &scratch, &result)
     } else {
-      try encodeLong(word, &result)
+      encodeLong(word, &result)
     }
-  }
-
-  private func id(of byte: UInt8) throws(TokenizerError) -> TokenID {
-    let id = byteIDs[Int(byte)]
-    guard id >= 0 else { throw TokenizerError.unencodableByte(byte) }
-    return id
   }
 
   private func encodeShort(
     _ word: UnsafeBufferPointer<UInt8>, _ scratch: inout Scratch, _ result: inout [TokenID]
-  ) throws(TokenizerError) {
-    var count = word.count
-    for at in 0..<count { scratch.ids[at] = try id(of: word[at]) }
+  ) {
+    var count = 0
+    for byte in word where byteIDs[Int(byte)] >= 0 {
+      scratch.ids[count] = byteIDs[Int(byte)]
+      count += 1
+    }
     // pairs[i] describes the neighbours i and i + 1.
     for at in 1..<max(count, 1) {
       scratch.pairs[at - 1] = merges.find(scratch.ids[at - 1], scratch.ids[at])
@@ -69,15 +69,13 @@ struct BytePairEncoding: Sendable {
   /// has the same rank: positions only ever grow to the right.)
   private func encodeLong(
     _ word: UnsafeBufferPointer<UInt8>, _ result: inout [TokenID]
-  ) throws(TokenizerError) {
-    let count = word.count
-    var ids: [TokenID] = []
-    ids.reserveCapacity(count)
-    for byte in word { ids.append(try id(of: byte)) }
+  ) {
+    var ids = Array(word.lazy.map { byteIDs[Int($0)] }.filter { $0 >= 0 })
+    let count = ids.count
     var next = (0..<count).map { Int32($0 + 1) }
     var previous = (0..<count).map { Int32($0 - 1) }
     var heap = MinimumHeap()
-    for at in 0..<count - 1 {
+    for at in 0..<max(count - 1, 0) {
       let rank = merges.find(ids[at], ids[at + 1]).rank
       if rank != PairTable.noRank { heap.push(UInt64(rank) << 32 | UInt64(at)) }
     }

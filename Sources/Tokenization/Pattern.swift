@@ -16,6 +16,7 @@ final class Pattern: @unchecked Sendable {
   /// Throws `TokenizerError.invalidPattern` for what PCRE2 does not accept and
   /// `TokenizerError.unsupported` for what it would understand differently from Oniguruma.
   convenience init(regex: String) throws {
+    try Self.checkLength(regex)
     try self.init(
       RegexDialect.translate(regex), shown: regex,
       options: PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C)
@@ -23,14 +24,21 @@ final class Pattern: @unchecked Sendable {
 
   /// A pattern that matches `literal` and nothing else.
   convenience init(literal: String) throws {
+    try Self.checkLength(literal)
     try self.init(literal, shown: literal, options: PCRE2_UTF | PCRE2_LITERAL)
+  }
+
+  private static func checkLength(_ pattern: String) throws {
+    guard pattern.utf8.count <= maximumLength else {
+      throw TokenizerError.invalid(
+        component: "a pattern", reason: "is longer than \(maximumLength) bytes")
+    }
   }
 
   private init(_ text: String, shown: String, options: UInt32) throws {
     let context = pcre2_compile_context_create_8(nil)
     defer { pcre2_compile_context_free_8(context) }
     pcre2_set_newline_8(context, UInt32(PCRE2_NEWLINE_LF))
-    pcre2_set_max_pattern_length_8(context, Self.maximumLength)
     var number: Int32 = 0
     var offset = 0
     let text = Array(text.utf8)

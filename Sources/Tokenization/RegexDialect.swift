@@ -2,13 +2,17 @@
 /// (Ruby syntax). This says the same for PCRE2, and refuses what it cannot say.
 ///
 /// The differences: PCRE2's `\s` contains U+180E, its `\w` and `\b` know neither marks nor
-/// connectors, script names mean script extensions, `\u` is unknown; in Ruby's syntax `\h` is a
-/// hexadecimal digit, brackets nest and intersect, `(?m)` makes the dot match line ends,
-/// `(?i)` reaches to the end of the group across alternatives, and `+` after an interval repeats.
+/// connectors, `[:upper:]` and its like are general categories instead of Unicode's properties,
+/// script names mean script extensions, `\u` is unknown. In Ruby's syntax `\h` is a hexadecimal
+/// digit, brackets nest and intersect, `(?m)` makes the dot match line ends, `(?i)` reaches to the
+/// end of the group across alternatives, and `+` after an interval repeats.
 enum RegexDialect {
   private static let space = #"\p{White_Space}"#
   private static let notSpace = #"\P{White_Space}"#
-  private static let word = #"\p{Alphabetic}\p{M}\p{N}\p{Pc}"#
+  /// `\w` within brackets.
+  private static let wordClass = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}"#
+  /// `\w` elsewhere: there Oniguruma counts the superscripts and fractions of Latin-1 too.
+  private static let word = wordClass + "²³¹¼½¾"
 
   /// Throws `TokenizerError.unsupported` for constructs that the two understand differently.
   static func translate(_ pattern: String) throws(TokenizerError) -> String {
@@ -28,14 +32,14 @@ enum RegexDialect {
         switch escaped {
         case "s": result += space
         case "S": result += notSpace
-        case "w": result += inClass ? word : "[\(word)]"
+        case "w": result += inClass ? wordClass : "[\(word)]"
         case "W" where !inClass: result += "[^\(word)]"
         case "b" where !inClass: result += border(positive: true)
         case "B" where !inClass: result += border(positive: false)
         case "u": result += "\\x{\(take(4, of: &rest))}"
         case "x", "o":
           result += "\\\(escaped)"
-          if rest.first == "{", let end = rest.firstIndex(of: "}") {
+          if rest.first == "{", let end = rest.prefix(64).firstIndex(of: "}") {
             result += take(rest.distance(from: rest.startIndex, to: end) + 1, of: &rest)
           }
         case "h", "H", "y", "Y", "O", "W", "B": throw refuse("\\\(escaped)")
@@ -46,23 +50,14 @@ enum RegexDialect {
         }
       case "[":
         if inClass {
-          guard rest.first == ":" else { throw refuse("a class within a class") }
+          guard let property = posixClass(&rest) else { throw refuse("a bracket within brackets") }
+          result += property
         } else {
           inClass = true
           result += "["
           // A bracket that comes first is a literal one.
-          if rest.first == "^" { result.unicodeScalars.append(rest.removeFirst()) }
-          if rest.first == "]" {
-            rest.removeFirst()
-            result += "\\]"
-          }
-          continue
-        }
-        // [:name:]
-        result += "["
-        while let next = rest.popFirst() {
-          result.unicodeScalars.append(next)
-          if next == "]" { break }
+          if rest.first == "^" { result += take(1, of: &rest) }
+          if rest.first == "]" { result += "\\" + take(1, of: &rest) }
         }
       case "]":
         inClass = false
@@ -96,9 +91,24 @@ enum RegexDialect {
     return "(?:(?<=[\(word)])(?\(sides.0)[\(word)])|(?<![\(word)])(?\(sides.1)[\(word)]))"
   }
 
+  /// The property that the rest of `[:name:]` stands for.
+  private static func posixClass(_ rest: inout Substring.UnicodeScalarView) -> String? {
+    let properties = [
+      "alpha": #"\p{Alphabetic}"#, "digit": #"\p{Nd}"#, "alnum": #"\p{Alphabetic}\p{Nd}"#,
+      "upper": #"\p{Uppercase}"#, "lower": #"\p{Lowercase}"#, "space": space,
+    ]
+    guard
+      let (name, property) = properties.first(where: {
+        rest.starts(with: ":\($0.key):]".unicodeScalars)
+      })
+    else { return nil }
+    rest = rest.dropFirst(name.utf8.count + 3)
+    return property
+  }
+
   /// The rest of `\p{Name}`; names of scripts get the prefix without which PCRE2 takes extensions.
   private static func property(_ rest: inout Substring.UnicodeScalarView) -> String {
-    guard rest.first == "{", let end = rest.firstIndex(of: "}") else { return "" }
+    guard rest.first == "{", let end = rest.prefix(64).firstIndex(of: "}") else { return "" }
     let name = String(Substring(rest[..<end].dropFirst()))
     rest = rest[rest.index(after: end)...]
     let isScript = Pattern.compiles("\\p{sc:\(name)}")

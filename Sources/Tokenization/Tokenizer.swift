@@ -48,8 +48,7 @@ public struct Tokenizer: Sendable {
 
   /// The ids of a text. Added tokens, special or not, are matched wherever they stand in it.
   ///
-  /// Throws `TokenizerError`: `.matchFailed` when a pattern reaches its limit, `.unencodableByte`
-  /// when the vocabulary does not have all bytes, `.textTooLong`.
+  /// Throws `TokenizerError`: `.matchFailed` when a pattern reaches its limit, `.textTooLong`.
   public func encode(_ text: String) throws -> [TokenID] {
     try encode(valid: Array(text.utf8))
   }
@@ -74,11 +73,11 @@ public struct Tokenizer: Sendable {
     var scratch = BytePairEncoding.Scratch()
     var result: [TokenID] = []
     result.reserveCapacity(parts.count)
-    try text.withUnsafeBufferPointer { text throws(TokenizerError) in
+    text.withUnsafeBufferPointer { text in
       for part in parts {
         if part.isText {
           let word = UnsafeBufferPointer(rebasing: text[part.range])
-          try encoding.encode(word, scratch: &scratch, to: &result)
+          encoding.encode(word, scratch: &scratch, to: &result)
         } else {
           result.append(part.id)
         }

@@ -16,8 +16,6 @@ public enum TokenizerError: Error, Equatable, Sendable, CustomStringConvertible 
   case invalidUTF8(offset: Int)
   /// The text is longer than the number of bytes that can be encoded in one call.
   case textTooLong(bytes: Int, limit: Int)
-  /// The vocabulary has no piece for this byte.
-  case unencodableByte(UInt8)
   /// The vocabulary has no such id.
   case unknownID(TokenID, vocabularySize: Int)
 
@@ -34,7 +32,6 @@ public enum TokenizerError: Error, Equatable, Sendable, CustomStringConvertible 
     case .invalidUTF8(let offset): "the text is not valid UTF-8 at byte \(offset)"
     case .textTooLong(let bytes, let limit):
       "the text has \(bytes) bytes, at most \(limit) can be encoded at once"
-    case .unencodableByte(let byte): "the vocabulary has no piece for the byte \(byte)"
     case .unknownID(let id, let size): "token id \(id) is not in the vocabulary of \(size)"
     }
   }
