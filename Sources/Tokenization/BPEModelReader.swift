@@ -111,22 +111,24 @@ struct BPEModelReader {
   private func mergeTable(_ vocabulary: Vocabulary, _ modelCount: Int) throws -> PairTable {
     let count = merges.count / 2
     var table = PairTable(capacity: count)
-    for rank in 0..<count {
-      func id(_ piece: ArraySlice<UInt8>) throws -> TokenID {
-        guard let id = piece.withUnsafeBytes(vocabulary.id(of:)), id < modelCount else {
-          throw TokenizerError.invalid(
-            component: "model.merges[\(rank)]",
-            reason: "\"\(String(decoding: piece, as: UTF8.self))\" is not in the vocabulary")
+    try merges.bytes.withUnsafeBytes { bytes in
+      for rank in 0..<count {
+        let left = merges.range(2 * rank)
+        let right = merges.range(2 * rank + 1)
+        func id(_ range: Range<Int>) throws -> TokenID {
+          let piece = UnsafeRawBufferPointer(rebasing: bytes[range])
+          guard let id = vocabulary.id(of: piece), id < modelCount else {
+            throw TokenizerError.invalid(
+              component: "model.merges[\(rank)]",
+              reason: "\"\(String(decoding: piece, as: UTF8.self))\" is not in the vocabulary")
+          }
+          return id
         }
-        return id
+        // The two lie side by side, so the merged piece does too.
+        let merged = try id(left.lowerBound..<right.upperBound)
+        table.insert(
+          try id(left), try id(right), PairTable.Value(rank: UInt32(rank), id: merged))
       }
-      let left = merges.range(2 * rank)
-      let right = merges.range(2 * rank + 1)
-      // The two lie side by side, so the merged piece does too.
-      let merged = try id(merges.bytes[left.lowerBound..<right.upperBound])
-      table.insert(
-        try id(merges.bytes[left]), try id(merges.bytes[right]),
-        PairTable.Value(rank: UInt32(rank), id: merged))
     }
     return table
   }

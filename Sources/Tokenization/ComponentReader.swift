@@ -2,6 +2,9 @@ import JSON
 
 /// The small components of tokenizer.json.
 enum ComponentReader {
+  /// Most pre-tokenizers in a sequence: each takes memory for its pattern and a pass over the text.
+  private static let maximumSteps = 64
+
   /// Member `key` of a component, which must be of the kind that `get` asks for.
   private static func member<T>(
     _ component: JSONValue, _ key: String, _ place: String, _ get: (JSONValue) -> T?
@@ -43,6 +46,11 @@ enum ComponentReader {
   static func preTokenizer(_ value: JSONValue) throws -> PreTokenizer {
     var components: [(value: JSONValue, place: String)] = []
     try flatten(value, "pre_tokenizer", &components)
+    guard components.count <= maximumSteps else {
+      throw TokenizerError.invalid(
+        component: "pre_tokenizer",
+        reason: "has \(components.count) components, at most \(maximumSteps) are executed")
+    }
     var steps: [PreTokenizer.Step] = []
     for (index, (component, place)) in components.enumerated() {
       let type = component["type"]?.string

@@ -2,6 +2,9 @@ import CPCRE2
 
 /// A regular expression or a literal string, compiled by PCRE2 with Unicode properties and, where
 /// the machine has it, its just-in-time compiler.
+///
+/// Characters have the properties of the Unicode version that the installed PCRE2 knows (14 in
+/// 10.42); ones that are younger count as unassigned.
 final class Pattern: @unchecked Sendable {
   // Compiled code is never changed after `init`; PCRE2 allows threads to share it.
   private let code: OpaquePointer

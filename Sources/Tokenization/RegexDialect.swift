@@ -36,7 +36,12 @@ enum RegexDialect {
         case "W" where !inClass: result += "[^\(word)]"
         case "b" where !inClass: result += border(positive: true)
         case "B" where !inClass: result += border(positive: false)
-        case "u": result += "\\x{\(take(4, of: &rest))}"
+        case "u":
+          let digits = take(4, of: &rest)
+          guard digits.utf8.count == 4, UInt16(digits, radix: 16) != nil, digits.first != "+" else {
+            throw refuse("\\u")
+          }
+          result += "\\x{\(digits)}"
         case "x", "o":
           result += "\\\(escaped)"
           if rest.first == "{", let end = rest.prefix(64).firstIndex(of: "}") {

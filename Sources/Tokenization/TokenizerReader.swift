@@ -85,7 +85,7 @@ func unsupported(_ place: String, _ component: JSONValue) -> TokenizerError {
 struct SeenKeys {
   private var keys: [String] = []
 
-  /// At most `limit` different keys are known, so a list is enough.
+  /// Few different keys are known and others are refused, so a list is enough.
   mutating func add(_ key: String, in place: String) throws {
     guard !keys.contains(where: { $0.utf8.elementsEqual(key.utf8) }) else {
       throw TokenizerError.invalid(component: place, reason: "the key \"\(key)\" occurs twice")
