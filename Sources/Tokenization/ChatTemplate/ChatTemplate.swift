@@ -27,42 +27,6 @@ public struct ChatTemplate: Sendable {
 
   /// Renders a conversation, with the variables that transformers passes.
   public func render(_ input: ChatInput, date: TemplateDate) throws(TemplateError) -> String {
-    try render(input.templateVariables, date: date)
-  }
-}
-
-/// A conversation and what goes with it, as a chat template sees them.
-public struct ChatInput: Sendable {
-  /// An array of objects, commonly with `role` and `content`.
-  public var messages: JSONValue
-  /// An array of tool descriptions; nil is the template's `none`.
-  public var tools: JSONValue?
-  /// An array of documents; nil is the template's `none`.
-  public var documents: JSONValue?
-  /// Whether the prompt ends with the head of the answer that the model is to write.
-  public var addGenerationPrompt: Bool
-  /// Further variables, such as `thinking` or `controls`; they override all others.
-  public var variables: JSONObject
-  /// Texts of special tokens by the name that templates use: `bos_token`, `eos_token`…
-  public var specialTokens: [String: String]
-
-  public init(
-    messages: JSONValue, tools: JSONValue? = nil, documents: JSONValue? = nil,
-    addGenerationPrompt: Bool = true, variables: JSONObject = JSONObject(),
-    specialTokens: [String: String] = [:]
-  ) {
-    self.messages = messages
-    self.tools = tools
-    self.documents = documents
-    self.addGenerationPrompt = addGenerationPrompt
-    self.variables = variables
-    self.specialTokens = specialTokens
-  }
-
-  var templateVariables: [(String, JSONValue)] {
-    specialTokens.map { ($0.key, .string($0.value)) } + [
-      ("messages", messages), ("tools", tools ?? .null), ("documents", documents ?? .null),
-      ("add_generation_prompt", .bool(addGenerationPrompt)),
-    ] + variables.members.map { ($0.key, $0.value) }
+    try render(try input.templateVariables(), date: date)
   }
 }

@@ -47,6 +47,9 @@ extension TemplateInterpreter {
     case .dict: return .object(try object(try dictionary("dict", call)))
     case .namespace:
       let builder = try dictionary("namespace", call)
+      for case .string(let name) in builder.keys where name.utf8.first == UInt8(ascii: "_") {
+        throw hiddenName(name.string)
+      }
       try charge(builder.keys.count + 2, times: 3 * TemplateLimits.elementBytes)
       namespaces.append(builder)
       return .namespace(namespaces.count - 1)

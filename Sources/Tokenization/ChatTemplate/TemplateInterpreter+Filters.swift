@@ -182,7 +182,8 @@ enum TemplateNumbers {
     }
     var radix = base == 0 ? 10 : base
     if digits.first == UInt8(ascii: "0"), let mark = digits.dropFirst().first,
-      let prefixed = [UInt8(ascii: "b"): 2, UInt8(ascii: "o"): 8, UInt8(ascii: "x"): 16][mark | 0x20],
+      let prefixed = [UInt8(ascii: "b"): 2, UInt8(ascii: "o"): 8, UInt8(ascii: "x"): 16][
+        mark | 0x20],
       base == 0 || base == prefixed
     {
       radix = prefixed
@@ -224,7 +225,8 @@ enum TemplateNumbers {
       padded.append(character)
     }
     if padded.last == "." { padded += "0" }
-    guard unsigned != ".", !unsigned.hasPrefix(".e"), unsigned.first?.isNumber == true || unsigned.first == "."
+    guard unsigned != ".", !unsigned.hasPrefix(".e"),
+      unsigned.first?.isNumber == true || unsigned.first == "."
     else { return nil }
     return Double(padded).map { spelled.first == "-" ? -$0 : $0 }
   }

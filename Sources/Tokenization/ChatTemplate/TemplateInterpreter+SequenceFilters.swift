@@ -68,7 +68,8 @@ extension TemplateInterpreter {
       let parts = text.string.split(separator: ".", omittingEmptySubsequences: false)
       return parts.map { part in
         let isNumber = !part.isEmpty && part.utf8.allSatisfy { (0x30...0x39).contains($0) }
-        return isNumber ? Int(part).map { .integer($0) } ?? .text(String(part)) : .text(String(part))
+        return isNumber
+          ? Int(part).map { .integer($0) } ?? .text(String(part)) : .text(String(part))
       }
     default: throw unsuitable(attribute, "'attribute'")
     }

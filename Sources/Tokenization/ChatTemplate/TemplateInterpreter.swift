@@ -147,6 +147,7 @@ struct TemplateInterpreter {
       guard case .namespace(let index) = self.value(of: namespace, in: scope) else {
         throw failure("cannot assign to an attribute of what is not a namespace")
       }
+      guard !name.hasPrefix("_") else { throw hiddenName(name) }
       try charge(3 * TemplateLimits.elementBytes)
       let key = TemplateText(name)
       namespaces[index].set(.string(key), key: .text(key), to: value)
@@ -159,6 +160,10 @@ struct TemplateInterpreter {
         try assign(element, to: target, in: scope)
       }
     }
+  }
+
+  func hiddenName(_ name: String) -> TemplateError {
+    failure("a namespace cannot hold '\(name)', which begins with '_'")
   }
 
   // MARK: - Statements

@@ -241,7 +241,9 @@ struct TemplateLexer {
     _ open: inout [TemplateToken.Symbol]
   ) throws(TemplateError) {
     // Longer symbols come first in the list of cases.
-    guard let symbol = TemplateToken.Symbol.allCases.first(where: { matches($0.rawValue, at: position) })
+    guard
+      let symbol = TemplateToken.Symbol.allCases.first(where: { matches($0.rawValue, at: position) }
+      )
     else {
       throw TemplateError("unexpected character '\(source[position])'", line: line)
     }
@@ -260,7 +262,8 @@ struct TemplateLexer {
   }
 
   private func isNameStart(_ scalar: Unicode.Scalar) -> Bool {
-    scalar == "_" || (scalar.isASCII ? scalar.properties.isAlphabetic : scalar.properties.isXIDStart)
+    scalar == "_"
+      || (scalar.isASCII ? scalar.properties.isAlphabetic : scalar.properties.isXIDStart)
   }
 
   private mutating func lexName() {

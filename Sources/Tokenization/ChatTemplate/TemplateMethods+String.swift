@@ -21,7 +21,8 @@ extension TemplateInterpreter {
       guard case .string(let old) = bound[0], case .string(let new) = bound[1] else {
         throw failure("'replace' needs strings")
       }
-      let count = try bound[2].map { value throws(TemplateError) in try integer(value, "'replace'") }
+      let count = try bound[2].map { value throws(TemplateError) in try integer(value, "'replace'")
+      }
       return .string(try replace(old, by: new, in: text, atMost: count ?? -1))
     case "join":
       let bound = try bind(call, name, ["iterable"], required: 1, positionalOnly: true)
@@ -33,7 +34,8 @@ extension TemplateInterpreter {
       return .string(try join(parts, by: text))
     case "strip", "lstrip", "rstrip":
       let bound = try bind(call, name, ["chars"], positionalOnly: true)
-      return .string(try strip(text, bound[0] ?? .none, start: name != "rstrip", end: name != "lstrip"))
+      return .string(
+        try strip(text, bound[0] ?? .none, start: name != "rstrip", end: name != "lstrip"))
     case "removeprefix", "removesuffix", "partition", "rpartition":
       let bound = try bind(call, name, ["part"], required: 1, positionalOnly: true)
       guard case .string(let part) = bound[0] else { throw failure("'\(name)' needs a string") }
@@ -203,7 +205,10 @@ extension TemplateInterpreter {
     _ text: TemplateText, _ separator: TemplateText, last: Bool
   ) throws(TemplateError) -> [TemplateValue] {
     guard !separator.isEmpty else { throw failure("'partition' has an empty separator") }
-    guard let offset = last ? text.lastOffset(of: separator) : TemplateText.firstOffset(of: separator.utf8, in: text.utf8)
+    guard
+      let offset = last
+        ? text.lastOffset(of: separator)
+        : TemplateText.firstOffset(of: separator.utf8, in: text.utf8)
     else {
       let whole = TemplateValue.string(text)
       return last ? [.text(""), .text(""), whole] : [whole, .text(""), .text("")]

@@ -93,7 +93,9 @@ extension TemplateText {
       if rest.isEmpty { break }
       var word = rest.prefix { words.count >= limit || !Self.isSpace($0) }
       rest = rest[word.endIndex...]
-      if words.count >= limit { while let last = word.last, Self.isSpace(last) { word.removeLast() } }
+      if words.count >= limit {
+        while let last = word.last, Self.isSpace(last) { word.removeLast() }
+      }
       words.append(fromEnd ? TemplateText(word.reversed()) : TemplateText(word))
     }
     return fromEnd ? words.reversed() : words
