@@ -56,6 +56,58 @@ public struct WeightMatrix: @unchecked Sendable {  // immutable; `owners` keep t
   }
 }
 
+extension WeightMatrix {
+  /// Writes the `geometry.columns` dequantized values of one row; see ``Reference/dequantize``.
+  public func copyRow(_ row: Int, into destination: UnsafeMutablePointer<Float>) {
+    precondition(0 <= row && row < geometry.rows)
+    switch encoding {
+    case .f32:
+      let line = codes.baseAddress! + geometry.elementOffset(row: row, column: 0, elementBytes: 4)
+      for column in 0..<geometry.columns {
+        destination[column] = line.load(fromByteOffset: column &* 64, as: Float.self)
+      }
+    case .bf16:
+      let line = codes.baseAddress! + geometry.elementOffset(row: row, column: 0, elementBytes: 2)
+      for column in 0..<geometry.columns {
+        let offset = (column &>> 1) &* 64 &+ (column & 1) &* 2
+        destination[column] = Float(
+          bfloat16Bits: line.load(fromByteOffset: offset, as: UInt16.self))
+      }
+    case .q4b16, .q4b32, .q8b16, .q8b32:
+      copyQuantizedRow(row, into: destination)
+    }
+  }
+
+  private func copyQuantizedRow(_ row: Int, into destination: UnsafeMutablePointer<Float>) {
+    let blockSize = encoding.blockSize!
+    let rowScale = rowScales[row]
+    let factors = columnScales?.pointer
+    let scales = blockScales.baseAddress!
+    for block in 0..<(geometry.columns + blockSize - 1) / blockSize {
+      let stored = Int32(
+        scales[geometry.blockScaleOffset(row: row, block: block, blockSize: blockSize)])
+      let scale = stored &* abs(stored)
+      let first = block * blockSize
+      for column in first..<min(first + blockSize, geometry.columns) {
+        let scaled = Float(scale &* code(row: row, column: column)) * rowScale
+        destination[column] = factors.map { scaled * $0[column] } ?? scaled
+      }
+    }
+  }
+
+  /// The integer that a code stands for.
+  @inline(__always)
+  private func code(row: Int, column: Int) -> Int32 {
+    if encoding.hasCodebook {
+      let (offset, high) = geometry.nibble(row: row, column: column)
+      let byte = codes.baseAddress!.load(fromByteOffset: offset, as: UInt8.self)
+      return Int32(codebook.baseAddress![Int(high ? byte >> 4 : byte & 15)])
+    }
+    let offset = geometry.elementOffset(row: row, column: column, elementBytes: 1)
+    return Int32(codes.baseAddress!.load(fromByteOffset: offset, as: Int8.self))
+  }
+}
+
 /// Factors of the input columns of the matrices that read one input.
 public final class ColumnScales: Sendable {
   /// Logical columns.

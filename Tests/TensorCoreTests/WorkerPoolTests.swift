@@ -97,9 +97,9 @@ private final class Tally: Sendable {
     await #expect(processExitsWith: .success) {
       let pool = WorkerPool(threadCount: 4)
       pool.parallelFor(4) { _ in }
-      Thread.sleep(forTimeInterval: 0.1)
+      usleep(100_000)
       let before = clock()
-      Thread.sleep(forTimeInterval: 0.3)
+      usleep(300_000)
       let used = Double(clock() - before) / Double(CLOCKS_PER_SEC)
       precondition(used < 0.1 && pool.threadCount == 4)
     }

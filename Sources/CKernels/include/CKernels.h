@@ -1,9 +1,105 @@
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "CQuantize.h"
+
+/// A weight matrix in layout `panel16` (formats/blocks.md). No byte in it can make a kernel read or
+/// write outside of what the sizes say.
+typedef struct {
+  /// Codes of a quantized matrix, or its elements.
+  const void *codes;
+  const int8_t *block_scales;
+  const float *row_scales;
+  /// Sixteen entries, of 4-bit encodings.
+  const int8_t *codebook;
+  /// `padded_columns` factors, or null for 1.
+  const float *column_scales;
+  int64_t padded_columns;
+  /// Columns that share a block scale: 16 or 32; 0 for unquantized encodings.
+  int32_t block_size;
+  /// Bits of a code or an element: 4, 8, 16 (bfloat16) or 32.
+  int32_t element_bits;
+} ck_weights;
+
+/// The activations of a batch of tokens.
+///
+/// Tokens form groups: as many full ones of `token_group` tokens as there are, then a smaller one.
+/// A group of w tokens whose first is t begins at element t * padded_columns. In it, the tokens are
+/// interleaved four codes (or one float32 value) at a time: four codes of token t + g from column
+/// 4 c begin at byte 4 * (c * w + g), the value of column k is element k * w + g, and the scale of
+/// block b is element b * w + g of the group's part of `scales`, which begins at t * blocks.
+typedef struct {
+  const int8_t *codes;
+  const float *scales;
+  /// -128 times the sum of a block's codes, in the order of `scales`.
+  const int32_t *biases;
+  /// Float32 values, for products without codes.
+  const float *values;
+  int64_t tokens;
+} ck_activations;
+
+/// The running maximum and sum of a streaming softmax; (-infinity, 0) before the first tile.
+typedef struct {
+  float maximum;
+  float sum;
+} ck_softmax;
+
+/// The kernels of one instruction set. Scalar references in Swift define their results.
+typedef struct {
+  /// Tokens in a full group of activations.
+  int32_t token_group;
+
+  /// Quantizes one token's `columns` values into its places in a group of `width` tokens: `codes`,
+  /// `scales` and `biases` point to the token's first. False if a value is not finite.
+  bool (*quantize)(const float *input, const float *column_scales, int64_t columns,
+                   int64_t padded_columns, int32_t block_size, int64_t width, int8_t *codes,
+                   float *scales, int32_t *biases);
+
+  /// Products of panels `first ..< last` of a quantized matrix with int8 activations; output row
+  /// `r` of token `t` is `output[t * output_stride + r]`.
+  void (*multiply_int8)(const ck_weights *weights, const ck_activations *activations,
+                        float *output, int64_t output_stride, int64_t first, int64_t last);
+
+  /// The same for a matrix of any encoding and float32 activations.
+  void (*multiply_f32)(const ck_weights *weights, const ck_activations *activations,
+                       float *output, int64_t output_stride, int64_t first, int64_t last);
+
+  void (*rms_norm)(const float *input, const float *weight, int64_t count, float epsilon,
+                   float *output);
+
+  void (*gated_silu)(const float *gate, const float *up, int64_t count, float *output);
+
+  /// Adds a tile of 1...256 positions to a query's attention. Whole groups of sixteen positions of
+  /// `keys` are read, `count` rows of `values`. `head_size` is a multiple of 16.
+  void (*attend)(const float *query, const float *keys, const float *values, int64_t count,
+                 int64_t head_size, float scale, ck_softmax *state, float *output);
+
+  /// Divides `count` (a multiple of 16) values by `divisor`.
+  void (*divide)(float *values, float divisor, int64_t count);
+
+  /// Reads memory as fast as loads go; the result only keeps the loads alive. `byte_count` is a
+  /// multiple of 256.
+  uint64_t (*read)(const void *memory, int64_t byte_count);
+
+  /// Runs independent chains of int8 multiply-adds in registers; returns the number of operations
+  /// (a multiply and an add count as two) and leaves a checksum in `sink`.
+  int64_t (*int8_chains)(int64_t iterations, int32_t *sink);
+} ck_kernels;
+
+/// The kernels for AVX2 and FMA; null where this processor or this build lacks them.
+const ck_kernels *ck_kernels_avx2(void);
+/// The kernels for AVX-512 F, BW, DQ, VL and VNNI; null where this processor or build lacks them.
+const ck_kernels *ck_kernels_avx512vnni(void);
+
+/// Name of the processor feature `index` that some instruction set here needs, and whether this
+/// processor and operating system have it; null when `index` is past the last.
+const char *ck_cpu_feature(int32_t index, bool *present);
+
+/// Reads memory without any of the above.
+uint64_t ck_read_portably(const void *memory, int64_t byte_count);
 
 /// Tells the processor that a loop is waiting for another thread.
 static inline void ck_pause(void) {

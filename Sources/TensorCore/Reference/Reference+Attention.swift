@@ -2,7 +2,8 @@
 ///
 /// Keys are interleaved sixteen positions at a time (`keys[(p / 16) · paddedHeadSize · 16 + d · 16 +
 /// p % 16]`), so that positions sit in lanes; values are row-major (`values[p · paddedHeadSize +
-/// d]`). Head sizes pad to a multiple of 16 with zeros.
+/// d]`). Head sizes pad to a multiple of 16 with zeros. The last group of sixteen keys must be
+/// readable to its end; what it holds past `count` does not matter.
 public struct AttentionTile {
   /// Positions in a tile; tiles are aligned to position 0.
   public static let positions = 256
@@ -53,7 +54,7 @@ extension Reference {
       lanes[position % 16] += weights[position]
     }
     let sum = sum(lanes: lanes)
-    let first = state.maximum == -.infinity
+    let first = state.maximum == -.infinity && state.sum == 0
     let merged = max(state.maximum, maximum)
     let old = first ? 0 : exp(state.maximum - merged)
     let new = first ? 1 : exp(maximum - merged)

@@ -16,14 +16,15 @@ extension Reference {
   public static func exp(_ x: Float) -> Float {
     if x.isNaN { return .nan }  // damaged weights reach this point; nothing may trap on them
     if x < -87 { return 0 }
-    let x = x > 88 ? 88 : x
-    let n = (x * 1.442_695_04).rounded(.toNearestOrEven)
-    var r = x.addingProduct(n, -0.693_359_375)
-    r = r.addingProduct(n, 2.121_944_4e-4)
-    var p = Float(1.0 / 5040)
-    for coefficient: Float in [1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1, 1] {
-      p = coefficient.addingProduct(p, r)
-    }
+    let x = min(x, 88)
+    let n = (x * 0x1.715476p+0).rounded(.toNearestOrEven)
+    var r = x.addingProduct(n, -0x1.63p-1)
+    r = r.addingProduct(n, 0x1.bd0106p-13)
+    var p: Float = 0x1.a01a02p-13
+    let coefficients: [Float] = [
+      0x1.6c16c2p-10, 0x1.111112p-7, 0x1.555556p-5, 0x1.555556p-3, 0.5, 1, 1,
+    ]
+    for coefficient in coefficients { p = coefficient.addingProduct(p, r) }
     return p * Float(bitPattern: UInt32(Int32(n) + 127) << 23)
   }
 

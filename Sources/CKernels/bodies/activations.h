@@ -1,0 +1,48 @@
+// Quantization of one token's activations into its places in a group.
+
+// Sum of sixteen signed bytes.
+INLINE int32_t sum_bytes(__m128i bytes) {
+  __m128i biased = _mm_xor_si128(bytes, _mm_set1_epi8(-128));
+  __m128i sums = _mm_sad_epu8(biased, _mm_setzero_si128());
+  return _mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 128;
+}
+
+static bool quantize(const float *input, const float *column_scales, int64_t columns,
+                     int64_t padded_columns, int32_t block_size, int64_t width, int8_t *codes,
+                     float *scales, int32_t *biases) {
+  // x - x is 0, but not a number where x is infinite or not a number.
+  f32x16 finite = f_set1(0);
+  int64_t vectors = block_size / 16;
+  for (int64_t block = 0; block * block_size < padded_columns; block++) {
+    f32x16 x[2];
+    f32x16 largest = f_set1(0);
+    for (int64_t v = 0; v < vectors; v++) {
+      int64_t column = block * block_size + v * 16;
+      int64_t left = columns - column;
+      x[v] = left >= 16 ? f_load(input + column)
+             : left > 0 ? f_load_some(input + column, left)
+                        : f_set1(0);
+      if (column_scales) x[v] = f_mul(x[v], f_load(column_scales + column));
+      finite = f_add(finite, f_sub(x[v], x[v]));
+      largest = f_max(f_abs(x[v]), largest);
+    }
+    float amax = f_maximum(largest);
+    bool vanishes = amax < 0x1p-100f;
+    float inverse = vanishes ? 0 : 127 / amax;
+    int32_t sum = 0;
+    for (int64_t v = 0; v < vectors; v++) {
+      // |x| / amax * 127 rounds to 127 at most, so that nothing is left to clamp.
+      __m128i bytes = i_to_i8(i_from_f32(f_mul(x[v], f_set1(inverse))));
+      sum += sum_bytes(bytes);
+      int8_t packed[16];
+      _mm_storeu_si128((void *)packed, bytes);
+      int8_t *place = codes + (block * block_size + v * 16) * width;
+      for (int chunk = 0; chunk < 4; chunk++) {
+        memcpy(place + 4 * chunk * width, packed + 4 * chunk, 4);
+      }
+    }
+    scales[block * width] = vanishes ? 0 : amax / 127;
+    biases[block * width] = -128 * sum;
+  }
+  return f_sum(finite) == 0;
+}

@@ -1,0 +1,40 @@
+// What the machine can do at best, as yardsticks; and the table of kernels.
+
+static uint64_t read_memory(const void *memory, int64_t byte_count) {
+  const char *p = memory;
+  i32x16 sums[4] = {i_zero(), i_zero(), i_zero(), i_zero()};
+  for (int64_t i = 0; i < byte_count; i += 256) {
+#pragma clang loop unroll(full)
+    for (int j = 0; j < 4; j++) {
+      __builtin_prefetch(p + i + 64 * j + 4096);
+      sums[j] = i_add(sums[j], i_load(p + i + 64 * j));
+    }
+  }
+  int32_t lanes[16];
+  i_store(lanes, i_add(i_add(sums[0], sums[1]), i_add(sums[2], sums[3])));
+  uint64_t total = 0;
+  for (int i = 0; i < 16; i++) total += (uint32_t)lanes[i];
+  return total;
+}
+
+#define CHAINS (TOKEN_GROUP == 4 ? 4 : 16)
+
+static int64_t int8_chains(int64_t iterations, int32_t *sink) {
+  i32x16 sums[CHAINS];
+  for (int i = 0; i < CHAINS; i++) sums[i] = i_set1(*sink + i);
+  operand weights = operand_of(i_set1(0x03050301 + *sink));
+  i32x16 activations = i_set1(0x01020403 + *sink);
+  for (int64_t n = 0; n < iterations; n++) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < CHAINS; i++) sums[i] = dot4(sums[i], weights, activations);
+  }
+  int32_t lanes[16];
+  for (int i = 1; i < CHAINS; i++) sums[0] = i_add(sums[0], sums[i]);
+  i_store(lanes, sums[0]);
+  for (int i = 0; i < 16; i++) *sink ^= lanes[i];
+  return iterations * CHAINS * 128;
+}
+
+#define KERNEL_TABLE \
+  {TOKEN_GROUP, quantize, multiply_int8, multiply_f32, rms_norm, gated_silu, attend, divide, \
+   read_memory, int8_chains}

@@ -1,0 +1,111 @@
+// AVX-512 with VNNI: sixteen lanes are one register, and `vpdpbusd` multiplies four pairs of bytes
+// per lane. It wants one unsigned operand, so weights are biased by 128 and each chain begins at
+// -128 times the sum of the activations.
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#include "CKernels.h"
+
+#pragma STDC FP_CONTRACT OFF
+#pragma clang attribute push( \
+    __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
+    apply_to = function)
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512 f32x16;
+typedef __m512i i32x16;
+
+INLINE f32x16 f_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void f_store(float *p, f32x16 a) { _mm512_storeu_ps(p, a); }
+INLINE f32x16 f_set1(float a) { return _mm512_set1_ps(a); }
+INLINE f32x16 f_add(f32x16 a, f32x16 b) { return _mm512_add_ps(a, b); }
+INLINE f32x16 f_sub(f32x16 a, f32x16 b) { return _mm512_sub_ps(a, b); }
+INLINE f32x16 f_mul(f32x16 a, f32x16 b) { return _mm512_mul_ps(a, b); }
+INLINE f32x16 f_div(f32x16 a, f32x16 b) { return _mm512_div_ps(a, b); }
+INLINE f32x16 f_fma(f32x16 a, f32x16 b, f32x16 c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE f32x16 f_abs(f32x16 a) { return _mm512_abs_ps(a); }
+INLINE f32x16 f_round(f32x16 a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// The second operand where either is not a number.
+INLINE f32x16 f_min(f32x16 a, f32x16 b) { return _mm512_min_ps(a, b); }
+INLINE f32x16 f_max(f32x16 a, f32x16 b) { return _mm512_max_ps(a, b); }
+// `a`, but `value` in lanes where `x < limit`.
+INLINE f32x16 f_replace_below(f32x16 a, f32x16 x, f32x16 limit, f32x16 value) {
+  return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), value);
+}
+INLINE f32x16 f_from_i32(i32x16 a) { return _mm512_cvtepi32_ps(a); }
+INLINE i32x16 i_from_f32(f32x16 a) { return _mm512_cvtps_epi32(a); }
+INLINE f32x16 f_from_bits(i32x16 a) { return _mm512_castsi512_ps(a); }
+// The halves of sixteen lanes added, or the larger of each.
+INLINE __m256 f_fold_add(f32x16 a) {
+  return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+}
+INLINE __m256 f_fold_max(f32x16 a) {
+  return _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+}
+
+INLINE i32x16 i_load(const void *p) { return _mm512_loadu_si512(p); }
+INLINE void i_store(void *p, i32x16 a) { _mm512_storeu_si512(p, a); }
+INLINE i32x16 i_zero(void) { return _mm512_setzero_si512(); }
+INLINE i32x16 i_set1(int32_t a) { return _mm512_set1_epi32(a); }
+INLINE i32x16 i_add(i32x16 a, i32x16 b) { return _mm512_add_epi32(a, b); }
+INLINE i32x16 i_mul(i32x16 a, i32x16 b) { return _mm512_mullo_epi32(a, b); }
+INLINE i32x16 i_abs(i32x16 a) { return _mm512_abs_epi32(a); }
+INLINE i32x16 i_and(i32x16 a, i32x16 b) { return _mm512_and_si512(a, b); }
+INLINE i32x16 i_shift_left(i32x16 a, int bits) { return _mm512_slli_epi32(a, bits); }
+INLINE i32x16 i_shift_right(i32x16 a, int bits) { return _mm512_srai_epi32(a, bits); }
+INLINE i32x16 i_from_i8(const int8_t *p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
+}
+// Sixteen integers as bytes; those outside of -128...127 are undefined.
+INLINE __m128i i_to_i8(i32x16 a) { return _mm512_cvtepi32_epi8(a); }
+
+// Weights of sixteen rows and four columns as the multiplier takes them, and how they lie in memory
+// between unpacking and multiplying.
+typedef __m512i operand;
+typedef __m512i table;
+
+INLINE table table_of(const int8_t *codebook) {
+  __m128i entries = _mm_loadu_si128((const void *)codebook);
+  return _mm512_broadcast_i32x4(_mm_xor_si128(entries, _mm_set1_epi8(-128)));
+}
+INLINE i32x16 unpack_low(table entries, i32x16 codes) {
+  return _mm512_shuffle_epi8(entries, _mm512_and_si512(codes, _mm512_set1_epi8(15)));
+}
+INLINE i32x16 unpack_high(table entries, i32x16 codes) {
+  return unpack_low(entries, _mm512_srli_epi16(codes, 4));
+}
+INLINE i32x16 unpack_bytes(i32x16 codes) {
+  return _mm512_xor_si512(codes, _mm512_set1_epi8(-128));
+}
+INLINE i32x16 signed_bytes(i32x16 unpacked) { return unpack_bytes(unpacked); }
+INLINE operand operand_of(i32x16 unpacked) { return unpacked; }
+INLINE i32x16 dot_start(int32_t bias) { return _mm512_set1_epi32(bias); }
+INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
+  return _mm512_dpbusd_epi32(sums, weights, activations);
+}
+
+// Register tile of products with int8 activations: 20 sums, 2 weights, 1 activation.
+#define TILE_PANELS 2
+#define TOKEN_GROUP 10
+// Tokens for which weights are unpacked in registers only.
+#define STREAM_TOKENS 4
+
+#define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10)
+#define FOR_EACH_STREAM_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
+
+#include "bodies/functions.h"
+#include "bodies/activations.h"
+#include "bodies/attention.h"
+#include "bodies/multiply_f32.h"
+#include "bodies/multiply_int8.h"
+#include "bodies/ceilings.h"
+
+const ck_kernels ck_table_avx512vnni = KERNEL_TABLE;
+
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,169 @@
+import CKernels
+
+/// The inner loops, for one instruction set. All return the bits of ``Reference``.
+///
+/// None of them allocates, and only ``multiply(_:_:output:outputStride:pool:)`` uses threads.
+public struct Kernels: @unchecked Sendable {  // the table is constant
+  public let instructionSet: InstructionSet
+  /// Nil for the scalar reference.
+  private let table: UnsafePointer<ck_kernels>?
+  /// Tokens that activations interleave.
+  let tokenGroup: Int
+
+  /// - Precondition: the instruction set is supported.
+  public init(_ instructionSet: InstructionSet) {
+    precondition(instructionSet.isSupported)
+    self.instructionSet = instructionSet
+    table = instructionSet.table
+    tokenGroup = table.map { Int($0.pointee.token_group) } ?? 1
+  }
+
+  /// The best kernels for this machine, or those that `QUARRY_ISA` names.
+  /// - Throws: ``InstructionSetError``.
+  public static func selected() throws(InstructionSetError) -> Kernels {
+    Kernels(try InstructionSet.selected())
+  }
+
+  /// See ``Reference/rmsNorm(_:weight:count:epsilon:output:)``.
+  public func rmsNorm(
+    _ input: UnsafePointer<Float>, weight: UnsafePointer<Float>, count: Int, epsilon: Float,
+    output: UnsafeMutablePointer<Float>
+  ) {
+    if let table {
+      table.pointee.rms_norm(input, weight, Int64(count), epsilon, output)
+    } else {
+      Reference.rmsNorm(input, weight: weight, count: count, epsilon: epsilon, output: output)
+    }
+  }
+
+  /// See ``Reference/gatedSilu(gate:up:count:output:)``; `output` may be one of the inputs.
+  public func gatedSilu(
+    gate: UnsafePointer<Float>, up: UnsafePointer<Float>, count: Int,
+    output: UnsafeMutablePointer<Float>
+  ) {
+    if let table {
+      table.pointee.gated_silu(gate, up, Int64(count), output)
+    } else {
+      Reference.gatedSilu(gate: gate, up: up, count: count, output: output)
+    }
+  }
+
+  /// Attention of one query over `tiles`, in order of position; `output` receives `headSize`
+  /// values. See ``Reference/attend(query:tile:headSize:scale:state:output:)``.
+  ///
+  /// - Parameter headSize: a multiple of 16; smaller heads are padded with zeros.
+  public func attention(
+    query: UnsafePointer<Float>, tiles: some Sequence<AttentionTile>, headSize: Int, scale: Float,
+    output: UnsafeMutablePointer<Float>
+  ) {
+    precondition(headSize % 16 == 0)
+    guard let table else {
+      var state: (maximum: Float, sum: Float) = (-.infinity, 0)
+      for tile in tiles {
+        Reference.attend(
+          query: query, tile: tile, headSize: headSize, scale: scale, state: &state,
+          output: output)
+      }
+      Reference.finishAttention(sum: state.sum, headSize: headSize, output: output)
+      return
+    }
+    var state = ck_softmax(maximum: -.infinity, sum: 0)
+    for tile in tiles {
+      precondition(1...AttentionTile.positions ~= tile.count)
+      table.pointee.attend(
+        query, tile.keys, tile.values, Int64(tile.count), Int64(headSize), scale, &state, output)
+    }
+    table.pointee.divide(output, state.sum, Int64(headSize))
+  }
+
+  /// Quantizes one token's activations into its places in a group of `width` tokens
+  /// (see `ck_activations`); `codes`, `scales` and `biases` point to the token's first. False when a
+  /// value is not finite.
+  func quantize(
+    _ input: UnsafePointer<Float>, columnScales: UnsafePointer<Float>?, columns: Int,
+    paddedColumns: Int, groupSize: Int, width: Int, codes: UnsafeMutablePointer<Int8>,
+    scales: UnsafeMutablePointer<Float>, biases: UnsafeMutablePointer<Int32>
+  ) -> Bool {
+    if let table {
+      return table.pointee.quantize(
+        input, columnScales, Int64(columns), Int64(paddedColumns), Int32(groupSize), Int64(width),
+        codes, scales, biases)
+    }
+    return Reference.quantizeActivations(
+      input, columnScales: columnScales, columns: columns, paddedColumns: paddedColumns,
+      groupSize: groupSize, codes: codes, scales: scales)
+  }
+
+  /// Products of panels `panels` of `weights` with every token of `activations`.
+  func multiply(
+    _ weights: WeightMatrix, _ activations: Activations, output: UnsafeMutablePointer<Float>,
+    outputStride: Int, panels: Range<Int>
+  ) {
+    guard let table else {
+      for token in 0..<activations.tokenCount {
+        for row in panels.lowerBound * 16..<panels.upperBound * 16 {
+          output[token * outputStride + row] =
+            activations.isQuantized
+            ? Reference.multiply(
+              weights, row: row, codes: activations.codes(of: token),
+              scales: activations.scales(of: token))
+            : Reference.multiply(weights, row: row, activations: activations.values(of: token))
+        }
+      }
+      return
+    }
+    var matrix = ck_weights(weights)
+    var batch = ck_activations(activations)
+    let multiply =
+      activations.isQuantized ? table.pointee.multiply_int8 : table.pointee.multiply_f32
+    multiply!(
+      &matrix, &batch, output, Int64(outputStride), Int64(panels.lowerBound),
+      Int64(panels.upperBound))
+  }
+}
+
+extension Kernels {
+  /// Products of `weights` with every token of `activations`:
+  /// `output[t · outputStride + n]` for all `paddedRows` rows n.
+  ///
+  /// - Precondition: `activations` were loaded with these kernels for `weights`, or for a matrix of
+  ///   the same width, block size and column scales; `outputStride >= paddedRows`.
+  public func multiply(
+    _ weights: WeightMatrix, _ activations: Activations, output: UnsafeMutablePointer<Float>,
+    outputStride: Int, pool: WorkerPool
+  ) {
+    let geometry = weights.geometry
+    precondition(activations.serves(weights, kernels: self))
+    precondition(outputStride >= geometry.paddedRows)
+    let output = SharedPointer(output)
+    // Pieces of whole register tiles, some for each thread, none so small that handing it out costs
+    // more than it takes.
+    let panelWork = geometry.paddedColumns * (4 + activations.tokenCount)
+    let smallest = max(2, (1 << 15) / panelWork)
+    let piece = max(smallest, min(8, geometry.panelCount / (4 * pool.threadCount)) / 2 * 2)
+    pool.parallelFor((geometry.panelCount + piece - 1) / piece) { index in
+      multiply(
+        weights, activations, output: output.pointer, outputStride: outputStride,
+        panels: index * piece..<min((index + 1) * piece, geometry.panelCount))
+    }
+  }
+}
+
+extension ck_weights {
+  fileprivate init(_ weights: WeightMatrix) {
+    self.init(
+      codes: weights.codes.baseAddress, block_scales: weights.blockScales.baseAddress,
+      row_scales: weights.rowScales.baseAddress, codebook: weights.codebook.baseAddress,
+      column_scales: weights.columnScales?.pointer,
+      padded_columns: Int64(weights.geometry.paddedColumns),
+      block_size: Int32(weights.encoding.blockSize ?? 0),
+      element_bits: Int32(weights.encoding.elementBits))
+  }
+}
+
+/// Lets the workers of one parallel region write disjoint ranges.
+public struct SharedPointer<Element>: @unchecked Sendable {  // disjointness is the region's duty
+  public let pointer: UnsafeMutablePointer<Element>
+
+  public init(_ pointer: UnsafeMutablePointer<Element>) { self.pointer = pointer }
+}

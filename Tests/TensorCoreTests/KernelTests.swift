@@ -1,0 +1,112 @@
+import TensorCore
+import Testing
+
+/// The encodings, with each kind of activations that they can be multiplied with.
+private let products: [(BlockEncoding, ActivationPrecision)] =
+  BlockEncoding.allCases.flatMap { encoding in
+    encoding.isQuantized ? [(encoding, .int8), (encoding, .f32)] : [(encoding, .f32)]
+  }
+
+// One suite for each instruction set, so that one which the machine lacks shows as skipped.
+
+@Suite
+struct ScalarKernelTests {
+  private let checks = KernelChecks(.scalar)
+
+  @Test(arguments: products)
+  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.smallProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.largeProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.patterns(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.invariance(encoding, precision: precision)
+  }
+
+  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
+
+  @Test func norms() { checks.norms() }
+
+  @Test func gates() { checks.gates() }
+
+  @Test(arguments: [16, 32, 64, 80, 128, 192])
+  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+}
+
+@Suite(.enabled(if: InstructionSet.avx2.isSupported, "this processor has no AVX2 and FMA"))
+struct AVX2KernelTests {
+  private let checks = KernelChecks(.avx2)
+
+  @Test(arguments: products)
+  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.smallProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.largeProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.patterns(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.invariance(encoding, precision: precision)
+  }
+
+  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
+
+  @Test func norms() { checks.norms() }
+
+  @Test func gates() { checks.gates() }
+
+  @Test(arguments: [16, 32, 64, 80, 128, 192])
+  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+}
+
+@Suite(.enabled(if: InstructionSet.avx512vnni.isSupported, "this processor has no AVX-512 VNNI"))
+struct AVX512VNNIKernelTests {
+  private let checks = KernelChecks(.avx512vnni)
+
+  @Test(arguments: products)
+  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.smallProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.largeProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.patterns(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.invariance(encoding, precision: precision)
+  }
+
+  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
+
+  @Test func norms() { checks.norms() }
+
+  @Test func gates() { checks.gates() }
+
+  @Test(arguments: [16, 32, 64, 80, 128, 192])
+  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+}

@@ -1,0 +1,290 @@
+import TestSupport
+import Testing
+
+@testable import TensorCore
+
+/// Comparisons of one instruction set's kernels with ``Reference``, bit by bit.
+struct KernelChecks {
+  let kernels: Kernels
+
+  init(_ instructionSet: InstructionSet) { kernels = Kernels(instructionSet) }
+
+  /// Outputs of all padded rows, token after token.
+  func multiply(
+    _ weights: WeightMatrix, _ input: [Float], tokens: Int, precision: ActivationPrecision = .int8,
+    pool: WorkerPool, slack: Int = 0
+  ) throws -> [Float] {
+    let rows = weights.geometry.paddedRows
+    let stride = rows + slack
+    let columns = weights.geometry.columns
+    let activations = Activations(maximumTokens: tokens, maximumColumns: columns)
+    let source = GuardedMemory(input)
+    try activations.load(
+      source.floats, tokenCount: tokens, inputStride: columns, for: weights,
+      precision: precision, kernels: kernels, pool: pool)
+    let output = guardedFloats((tokens - 1) * stride + rows)
+    kernels.multiply(
+      weights, activations, output: output.floats, outputStride: stride, pool: pool)
+    for token in 0..<tokens - 1 {
+      for column in rows..<stride {
+        #expect(output.floats[token * stride + column] == -987.654, "written between rows")
+      }
+    }
+    return (0..<tokens).flatMap { token in
+      (0..<rows).map { output.floats[token * stride + $0] }
+    }
+  }
+
+  /// The same by the reference alone.
+  func expected(
+    _ weights: WeightMatrix, _ input: [Float], tokens: Int, precision: ActivationPrecision = .int8
+  ) -> [Float] {
+    let (columns, padded) = (weights.geometry.columns, weights.geometry.paddedColumns)
+    let integer = weights.encoding.isQuantized && precision == .int8
+    return (0..<tokens).flatMap { token -> [Float] in
+      var row = Array(input[token * columns..<(token + 1) * columns])
+      var codes = [Int8](repeating: 0, count: padded)
+      var scales = [Float](repeating: 0, count: padded / 16)
+      if integer {
+        #expect(
+          Reference.quantizeActivations(
+            row, columnScales: weights.columnScales?.pointer, columns: columns,
+            paddedColumns: padded, groupSize: weights.encoding.blockSize!, codes: &codes,
+            scales: &scales))
+      }
+      row += [Float](repeating: 0, count: padded - columns)
+      return (0..<weights.geometry.paddedRows).map { n in
+        integer
+          ? Reference.multiply(weights, row: n, codes: codes, scales: scales)
+          : Reference.multiply(weights, row: n, activations: row)
+      }
+    }
+  }
+
+  /// Compares one product; reports at most its first difference.
+  func compare(
+    _ weights: WeightMatrix, _ input: [Float], tokens: Int, precision: ActivationPrecision = .int8,
+    pool: WorkerPool, _ context: @autoclosure () -> String = "",
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let actual = try multiply(
+      weights, input, tokens: tokens, precision: precision, pool: pool, slack: tokens % 3)
+    let expected = expected(weights, input, tokens: tokens, precision: precision)
+    let difference = expected.indices.first { !same(actual[$0], expected[$0]) }
+    let rows = weights.geometry.paddedRows
+    #expect(
+      difference == nil,
+      """
+      \(weights.encoding) \(weights.geometry.rows)x\(weights.geometry.columns) \
+      tokens \(tokens) \(precision) \(context()): token \(difference! / rows) row \
+      \(difference! % rows) is \(actual[difference!]), not \(expected[difference!])
+      """, sourceLocation: sourceLocation)
+  }
+
+  /// Every N and K from 1 to 33, tokens 1...13.
+  func smallProducts(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    var random = SplitMix64(seed: UInt64(encoding.rawValue))
+    let pool = WorkerPool(threadCount: 1)
+    for rows in 1...33 {
+      for columns in 1...33 {
+        let tokens = 1 + (rows * 7 + columns) % 13
+        let weights = sampleMatrix(
+          encoding, rows: rows, columns: columns, columnScales: columns % 2 == 0, random: &random)
+        let input = sampleActivations(tokens: tokens, columns: columns, random: &random)
+        try compare(weights, input, tokens: tokens, precision: precision, pool: pool)
+      }
+    }
+  }
+
+  /// Shapes with several column tiles and odd numbers of panels, every token count of a group.
+  func largeProducts(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    var random = SplitMix64(seed: 100 + UInt64(encoding.rawValue))
+    let pool = WorkerPool(threadCount: 2)
+    for (rows, columns) in [(80, 577), (41, 1056), (16, 256), (33, 288)] {
+      let weights = sampleMatrix(
+        encoding, rows: rows, columns: columns, columnScales: rows == 80, random: &random)
+      for tokens in [1, 2, 3, 4, 5, 8, 9, 10, 11, 40] where tokens < 40 || rows == 33 {
+        let input = sampleActivations(tokens: tokens, columns: columns, random: &random)
+        try compare(weights, input, tokens: tokens, precision: precision, pool: pool)
+      }
+    }
+  }
+
+  /// Extreme codes and scales times extreme activations.
+  func patterns(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    var random = SplitMix64(seed: 200 + UInt64(encoding.rawValue))
+    let pool = WorkerPool(threadCount: 1)
+    for pattern in WeightPattern.allCases {
+      for activations in ActivationPattern.allCases {
+        for tokens in [1, 3, 11] {
+          let weights = sampleMatrix(
+            encoding, rows: 17, columns: 288, pattern: pattern, random: &random)
+          let input = sampleActivations(
+            tokens: tokens, columns: 288, pattern: activations, random: &random)
+          try compare(
+            weights, input, tokens: tokens, precision: precision, pool: pool,
+            "\(pattern) \(activations)")
+        }
+      }
+    }
+  }
+
+  /// The bits of a token do not depend on the threads, nor on the other tokens of its batch.
+  func invariance(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    var random = SplitMix64(seed: 300 + UInt64(encoding.rawValue))
+    let (columns, tokens) = (320, 40)
+    let weights = sampleMatrix(
+      encoding, rows: 200, columns: columns, columnScales: true, random: &random)
+    let input = sampleActivations(tokens: tokens, columns: columns, random: &random)
+    let whole = try multiply(
+      weights, input, tokens: tokens, precision: precision, pool: WorkerPool(threadCount: 1))
+    for threads in 2...4 {
+      let pool = WorkerPool(threadCount: threads)
+      let again = try multiply(weights, input, tokens: tokens, precision: precision, pool: pool)
+      #expect(again == whole, "\(threads) threads")
+    }
+    let pool = WorkerPool(threadCount: 2)
+    for cut in [1, 2, 3, 4, 7, 10, 13, 39] {
+      var pieces: [Float] = []
+      for first in stride(from: 0, to: tokens, by: cut) {
+        let count = min(cut, tokens - first)
+        let piece = Array(input[first * columns..<(first + count) * columns])
+        pieces += try multiply(weights, piece, tokens: count, precision: precision, pool: pool)
+      }
+      #expect(pieces == whole, "pieces of \(cut)")
+    }
+  }
+
+  func nonFiniteActivations() throws {
+    var random = SplitMix64(seed: 400)
+    let pool = WorkerPool(threadCount: 3)
+    for encoding in BlockEncoding.allCases {
+      for columns in [5, 33, 64] {
+        let weights = sampleMatrix(encoding, rows: 20, columns: columns, random: &random)
+        for value in [Float.infinity, -.infinity, .nan] {
+          var input = sampleActivations(tokens: 9, columns: columns, random: &random)
+          input[6 * columns + columns - 1] = value
+          input[4 * columns] = value
+          #expect(throws: NonFiniteActivation(token: 4)) {
+            try multiply(weights, input, tokens: 9, pool: pool)
+          }
+        }
+      }
+    }
+    // Finite, but not once multiplied by its column scale.
+    let factors = ColumnScales([1, 4])
+    let plain = sampleMatrix(.q8b16, rows: 1, columns: 2, random: &random)
+    let scaled = WeightMatrix(
+      encoding: .q8b16, geometry: plain.geometry,
+      streams: Dictionary(
+        uniqueKeysWithValues: plain.encoding.streams.map { ($0, plain.stream($0)!) }),
+      columnScales: factors, owners: [])
+    _ = withExtendedLifetime(plain) {
+      #expect(throws: NonFiniteActivation(token: 0)) {
+        try multiply(scaled, [1, 3e38], tokens: 1, pool: pool)
+      }
+    }
+  }
+
+  func norms() {
+    var random = SplitMix64(seed: 500)
+    for count in Array(1...33) + [2048, 4095] {
+      for magnitude: Float in [1, 1e-30, 1e18] {
+        let input = (0..<count).map { _ in random.normal() * magnitude }
+        let weight = (0..<count).map { _ in random.normal() }
+        var expected = input
+        Reference.rmsNorm(
+          input, weight: weight, count: count, epsilon: 1e-5, output: &expected)
+        let output = guardedFloats(count)
+        let (source, factors) = (GuardedMemory(input), GuardedMemory(weight))
+        kernels.rmsNorm(
+          source.floats, weight: factors.floats, count: count, epsilon: 1e-5,
+          output: output.floats)
+        #expect((0..<count).allSatisfy { same(output.floats[$0], expected[$0]) }, "\(count)")
+        kernels.rmsNorm(
+          source.floats, weight: factors.floats, count: count, epsilon: 1e-5,
+          output: source.floats)
+        #expect((0..<count).allSatisfy { same(source.floats[$0], expected[$0]) }, "in place")
+      }
+    }
+  }
+
+  func gates() {
+    var random = SplitMix64(seed: 600)
+    let special: [Float] = [
+      0, -0.0, .infinity, -.infinity, .nan, 87, -87, 88, -88, 88.5, -88.5, 1e30, -1e30, 0x1p-140,
+      86.99999, -86.99999, 87.00001, -87.00001,
+    ]
+    for count in Array(1...33) + [2048, 9999] {
+      var gate = (0..<count).map { _ in random.normal() * 30 }
+      for index in gate.indices where index % 3 == 1 {
+        gate[index] = special[Int(random.next() % UInt64(special.count))]
+      }
+      let up = (0..<count).map { _ in random.normal() }
+      var expected = gate
+      Reference.gatedSilu(gate: gate, up: up, count: count, output: &expected)
+      let (left, right) = (GuardedMemory(gate), GuardedMemory(up))
+      kernels.gatedSilu(
+        gate: left.floats, up: right.floats, count: count, output: left.floats)
+      let difference = (0..<count).first { !same(left.floats[$0], expected[$0]) }
+      #expect(difference == nil, "gate \(gate[difference!])")
+    }
+  }
+
+  /// Attention over `count` positions; what lies past them in the last keys is poison.
+  func attention(headSize: Int, count: Int, magnitude: Float, random: inout SplitMix64) {
+    let padded = (headSize + 15) / 16 * 16
+    let positions = AttentionTile.positions
+    var memory: [GuardedMemory] = []
+    var tiles: [AttentionTile] = []
+    for first in stride(from: 0, to: count, by: positions) {
+      let held = min(positions, count - first)
+      var keys = [Float](repeating: .nan, count: (held + 15) / 16 * 16 * padded)
+      var values = [Float](repeating: 0, count: held * padded)
+      for p in 0..<held {
+        for d in 0..<padded {
+          keys[(p / 16) * padded * 16 + d * 16 + p % 16] = d < headSize ? random.normal() : 0
+          values[p * padded + d] = d < headSize ? random.normal() : 0
+        }
+      }
+      memory += [GuardedMemory(keys), GuardedMemory(values)]
+      tiles.append(
+        AttentionTile(
+          keys: memory[memory.count - 2].floats, values: memory[memory.count - 1].floats,
+          count: held))
+    }
+    let query = GuardedMemory(
+      (0..<padded).map { $0 < headSize ? random.normal() * magnitude : 0 })
+    let output = guardedFloats(padded)
+    kernels.attention(
+      query: query.floats, tiles: tiles, headSize: padded, scale: 0.125, output: output.floats)
+
+    var expected = [Float](repeating: 0, count: padded)
+    var state: (maximum: Float, sum: Float) = (-.infinity, 0)
+    for tile in tiles {
+      Reference.attend(
+        query: query.floats, tile: tile, headSize: padded, scale: 0.125, state: &state,
+        output: &expected)
+    }
+    Reference.finishAttention(sum: state.sum, headSize: padded, output: &expected)
+    withExtendedLifetime(memory) {
+      #expect(
+        (0..<padded).allSatisfy { same(output.floats[$0], expected[$0]) },
+        "head size \(headSize), \(count) positions, magnitude \(magnitude)")
+    }
+  }
+
+  func attentions(headSize: Int) {
+    var random = SplitMix64(seed: 700 + UInt64(headSize))
+    let counts = Array(1...40) + stride(from: 41, through: 600, by: 23) + [255, 256, 257, 512, 600]
+    for count in counts {
+      attention(headSize: headSize, count: count, magnitude: 1, random: &random)
+    }
+    // Weights that vanish, infinite scores and undefined ones.
+    for magnitude: Float in [1e4, 1e38, .infinity, .nan] {
+      for count in [1, 20, 300] {
+        attention(headSize: headSize, count: count, magnitude: magnitude, random: &random)
+      }
+    }
+  }
+}
