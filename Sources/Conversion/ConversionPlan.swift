@@ -16,11 +16,21 @@ public struct ConversionPlan: Sendable {
   }
 
   public let entries: [Entry]
+  private let assetByteCount: Int
 
   /// Bytes of all source tensors.
   public var sourceByteCount: Int { entries.reduce(0) { $0 + $1.tensor.byteCount } }
   /// Bytes of all streams, uncompressed.
   public var logicalByteCount: Int { entries.reduce(0) { $0 + $1.logicalByteCount } }
+
+  /// What the slab will have at most: streams, assets, padding to segments, digests, the index.
+  /// Compression only makes it smaller.
+  public var maximumFileByteCount: Int {
+    let bytes = logicalByteCount + assetByteCount
+    // For each tensor a segment's padding and some streams in the index; for each frame of 1 MiB two
+    // digests and a length.
+    return bytes + entries.count * (16384 + 1024) + bytes / (1 << 20) * 96 + 1 << 16
+  }
 
   public init(_ checkpoint: Checkpoint, recipe: Recipe) {
     var layers: [Entry] = []
@@ -42,6 +52,7 @@ public struct ConversionPlan: Sendable {
       }
     }
     entries = layers + plain + ends
+    assetByteCount = checkpoint.assets.reduce(0) { $0 + $1.bytes.count }
   }
 
   private static func byteCount(_ tensor: TensorDescriptor, _ encoding: BlockEncoding?) -> Int {

@@ -53,7 +53,7 @@ public struct Converter: Sendable {
     do throws(SlabError) {
       writer = try SlabWriter(
         path: path, profile: profile, replacing: replacing, inputs: checkpoint.files,
-        assets: checkpoint.assets, metadata: metadata, expectedByteCount: expectedByteCount(plan),
+        assets: checkpoint.assets, metadata: metadata, expectedByteCount: plan.maximumFileByteCount,
         pool: pool)
     } catch {
       throw .output(error)
@@ -145,14 +145,6 @@ public struct Converter: Sendable {
 
   /// Version of the converter, recorded in slabs.
   public static let version = "0.1"
-
-  /// About what the file will have at most: streams, padding to segments, digests, the index.
-  private func expectedByteCount(_ plan: ConversionPlan) -> Int {
-    let assets = checkpoint.assets.reduce(0) { $0 + $1.bytes.count }
-    let frames = (plan.logicalByteCount + assets) >> 20
-    return plan.logicalByteCount + assets + plan.entries.count * (16384 + 1024) + frames * 96
-      + 1 << 16
-  }
 
   // MARK: - Errors of the rooms below
 

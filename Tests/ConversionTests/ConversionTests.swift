@@ -38,6 +38,8 @@ import Testing
       let slab = try Slab(path: path)
       try slab.verify(pool: pool) { _, _ in }
       #expect(slab.fileByteCount == report.fileByteCount)
+      let plan = ConversionPlan(checkpoint, recipe: recipe)
+      #expect(slab.fileByteCount <= plan.maximumFileByteCount)
       #expect(
         slab.assets.map(\.bytes) == checkpoint.assets.sorted { $0.name < $1.name }.map(\.bytes))
       #expect(slab.tensors.map(\.name) == checkpoint.tensors.map(\.name))

@@ -3,8 +3,8 @@ import JSON
 /// `model.safetensors.index.json`: which shard holds which tensor.
 struct ShardIndex {
   static let fileName = "model.safetensors.index.json"
-  /// Bytes of an index that are read; the same limit as for a header.
-  static let maximumByteCount = SafetensorsFile.maximumHeaderByteCount
+  /// Bytes of an index that are read; that of a model of 60,000 tensors has a quarter.
+  static let maximumByteCount = 32 << 20
 
   let path: String
   /// Shard of every tensor.

@@ -3,11 +3,19 @@ import JSON
 /// Typed, range-checked access to the members of a configuration. A member that is null counts as
 /// missing, as it does for the libraries that write these files.
 struct ConfigurationFields {
+  /// Bytes of a configuration that are read; published ones have a few thousand.
+  static let maximumByteCount = 1 << 20
+
   let object: JSONObject
   /// Put before field names in errors, as in `rope_parameters.`.
   var prefix = ""
 
   init(json: [UInt8]) throws(ConfigurationError) {
+    guard json.count <= Self.maximumByteCount else {
+      throw .invalid(
+        field: "the document", expected: "at most \(Self.maximumByteCount) bytes",
+        found: "\(json.count)")
+    }
     let value: JSONValue
     do throws(JSONError) {
       value = try JSONValue(parsing: json)

@@ -100,9 +100,10 @@ extension ModelConfiguration {
     for key in ["text_config", "vision_config", "encoder_config"] {
       try fields.accept(key, only: [], supported: "text models only")
     }
-    try fields.accept(
-      "quantization_config", only: [],
-      supported: "unquantized checkpoints (bfloat16, float16, float32)")
+    for key in ["quantization_config", "compression_config"] {
+      try fields.accept(
+        key, only: [], supported: "unquantized checkpoints (bfloat16, float16, float32)")
+    }
     let silu: [JSONValue] = [.string("silu"), .string("swish")]
     try fields.accept("hidden_act", only: silu, supported: "\"silu\"")
     try fields.accept("rope_scaling", only: [], supported: "null")

@@ -118,6 +118,7 @@ import Testing
     ("\"architectures\": [\"Bad\\u001b[31m\"]", ["Bad\\u{1B}"]),
     ("\"text_config\": {}", ["text_config", "text models"]),
     ("\"quantization_config\": {\"quant_method\": \"fp8\"}", ["quantization_config", "fp8"]),
+    ("\"compression_config\": {}", ["compression_config"]),
     ("\"hidden_act\": \"gelu\"", ["hidden_act", "gelu", "silu"]),
     ("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}", ["rope_scaling", "linear"]),
     ("\"rope_parameters\": {\"rope_type\": \"yarn\", \"rope_theta\": 10000}", ["yarn", "default"]),
@@ -184,6 +185,11 @@ import Testing
   @Test(arguments: ["", "[]", "{", "{\"a\":1,\"a\":2}", "nul", "\u{FEFF}{}", "{} x"])
   func isNotAnObject(text: String) {
     #expect(throws: ConfigurationError.self) { try ModelConfiguration(json: Array(text.utf8)) }
+  }
+
+  @Test func longDocumentsAreNotRead() throws {
+    let json = try Self.changed("") + [UInt8](repeating: UInt8(ascii: " "), count: 1 << 20)
+    #expect(throws: ConfigurationError.self) { try ModelConfiguration(json: json) }
   }
 
   /// Tensor names decide which projections there are: dense 4.0 models exist under both classes.
