@@ -126,6 +126,50 @@ import Testing
     }
   }
 
+  /// Weights of any finite bits, tiny and enormous ones side by side: converted or refused by name.
+  @Test(arguments: ["granite-tied", "granite-head64", "granite-untied"])
+  func anyFiniteBits(golden: String) throws {
+    try Place.withTemporaryDirectory { directory in
+      let copy = directory.appending(path: golden)
+      try FileManager.default.copyItem(
+        at: Place.goldens.appending(path: "checkpoints/\(golden)"), to: copy)
+      let url = copy.appending(path: "model.safetensors")
+      var bytes = try Data(contentsOf: url)
+      var random = SplitMix64(seed: 11)
+      for tensor in try Checkpoint(directory: copy.path).tensors {
+        let type = try #require(tensor.elementType)
+        for index in stride(
+          from: tensor.byteRange.lowerBound, to: tensor.byteRange.upperBound, by: 2)
+        {
+          var bits = UInt16.random(in: 0...0xFFFF, using: &random)
+          let exponent: UInt16 = type == .f16 ? 0x7C00 : 0x7F80
+          if bits & exponent == exponent { bits ^= 0x0400 | 0x0080 }  // never all ones
+          bytes.replaceSubrange(index..<index + 2, with: withUnsafeBytes(of: bits) { Data($0) })
+        }
+      }
+      try bytes.write(to: url)
+      let checkpoint = try Checkpoint(directory: copy.path)
+      let path = directory.appending(path: "out.slab").path
+      for recipe in Recipe.allCases {
+        do throws(ConversionError) {
+          let report = try converter(checkpoint, recipe, replacing: true).run(to: path)
+          for kind in report.kinds {
+            #expect(kind.normalizedMeanSquaredError.isFinite && kind.maximumAbsoluteError.isFinite)
+          }
+          #expect(throws: Never.self) {
+            try Slab(path: path).verify(pool: WorkerPool(threadCount: 2)) { _, _ in }
+          }
+        } catch {
+          guard case .checkpoint(let reason) = error else {
+            Issue.record("\(recipe): \(error)")
+            continue
+          }
+          #expect(reason.reason == .nonFinite, "\(recipe): \(error)")
+        }
+      }
+    }
+  }
+
   private func failure(_ checkpoint: Checkpoint, _ recipe: Recipe) throws -> ConversionError {
     try Place.withTemporaryDirectory { directory in
       let error = try #require(throws: ConversionError.self) {

@@ -56,6 +56,35 @@ import Testing
       try CheckpointBuilder.open(builder.files()).descriptor(named: "lm_head.weight") != nil)
   }
 
+  /// Dense 4.0 models exist under both classes: the names of the projections decide.
+  @Test func classAndTensorNamesMayDisagree() throws {
+    var builder = try CheckpointBuilder()
+    let granite = builder.config
+    builder.config = granite.replacing("GraniteForCausalLM", with: "GraniteMoeHybridForCausalLM")
+      .replacing("\"granite\"", with: "\"granitemoehybrid\"")
+      .replacing(
+        "\"intermediate_size\": 6",
+        with: "\"shared_intermediate_size\": 6, \"num_local_experts\": 0, \"layer_types\": "
+          + "[\"attention\"], \"position_embedding_type\": \"rope\"")
+    let split = try CheckpointBuilder.open(builder.files())
+    #expect(split.configuration.architecture == .graniteHybrid)
+    #expect(!split.configuration.hasFusedMLP && split.tensors.count == 11)
+
+    builder.config = granite
+    let layer = "model.layers.0."
+    builder.tensors.removeAll { $0.name.hasPrefix(layer + "mlp.") }
+    for (name, shape) in [("input_linear", [12, 8]), ("output_linear", [8, 6])] {
+      builder.tensors.append(
+        (
+          layer + "shared_mlp.\(name).weight", "BF16", shape,
+          [UInt8](repeating: 0, count: 2 * shape[0] * shape[1])
+        ))
+    }
+    let fused = try CheckpointBuilder.open(builder.files())
+    #expect(fused.configuration.architecture == .granite)
+    #expect(fused.configuration.hasFusedMLP && fused.tensors.count == 10)
+  }
+
   @Test func rotaryTablesAreLeftOut() throws {
     var builder = try CheckpointBuilder()
     let name = "model.layers.0.self_attn.rotary_emb.inv_freq"
