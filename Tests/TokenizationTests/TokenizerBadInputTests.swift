@@ -179,15 +179,13 @@ import Tokenization
   }
 
   /// Patterns that backtrack without end are given up with an error.
-  @Test(arguments: ["(?:a|aa)+$|b", "(a+)+b", "(?:a?){40}a{40}b", "^(?:(a)|(aa)|(aaa))+b"])
+  @Test(arguments: ["(?:a|aa)+$", "(?:(a)|(aa)|(aaa))+$", "^(?:a+)+$"])
   func givesUpMatching(_ pattern: String) throws {
     let text = Self.document.replacing("\\\\s+|\\\\w+", with: pattern)
     let tokenizer = try Self.read(text)
     let hostile = String(repeating: "a", count: 60) + "c"
-    do {
-      _ = try tokenizer.encode(hostile)
-    } catch TokenizerError.matchFailed(let reason, let offset) {
-      #expect(reason.contains("limit") && offset == 0)
+    #expect(throws: TokenizerError.matchFailed(reason: "match limit exceeded", offset: 0)) {
+      try tokenizer.encode(hostile)
     }
     // Matching stays possible afterwards.
     #expect(try tokenizer.encode("a") == [0])
