@@ -38,7 +38,7 @@ let package = Package(
     .target(name: "Tokenization", dependencies: ["JSON", "CPCRE2"], swiftSettings: swift),
     .target(name: "Quantization", dependencies: ["TensorCore"], swiftSettings: swift),
     .target(
-      name: "Inference", dependencies: ["TensorCore", "ModelFiles", "Tokenization"],
+      name: "Inference", dependencies: ["TensorCore", "JSON", "ModelFiles", "Tokenization"],
       swiftSettings: swift),
     .target(
       name: "Conversion",

@@ -1,0 +1,84 @@
+import TensorCore
+
+/// A linear layer, y = W x + b.
+struct Linear: Sendable {
+  let weight: WeightMatrix
+  /// Output features, or nil for none.
+  let bias: [Float]?
+}
+
+/// Root mean square norm with a weight for each feature.
+struct RMSNorm: Sendable {
+  let weight: AlignedBuffer
+  let count: Int
+  let epsilon: Float
+
+  init(weight values: [Float], epsilon: Float) {
+    weight = AlignedBuffer(byteCount: values.count * 4)
+    weight.floats.update(from: values, count: values.count)
+    count = values.count
+    self.epsilon = epsilon
+  }
+}
+
+/// What computes, and how precisely: shared by all layers of a pass.
+struct Compute {
+  let kernels: Kernels
+  let pool: WorkerPool
+  let precision: ActivationPrecision
+  let tokenCount: Int
+
+  /// `output[t] = norm(input[t])` for every token.
+  func apply(_ norm: RMSNorm, to input: Rows, into output: Rows) {
+    pool.parallelFor(tokenCount) { token in
+      kernels.rmsNorm(
+        input[token], weight: norm.weight.floats, count: norm.count, epsilon: norm.epsilon,
+        output: output[token])
+    }
+  }
+
+  /// Products of several layers that read one input: `output[t]` receives `paddedRows` values,
+  /// biases included.
+  ///
+  /// - Parameter activations: scratch. Loaded once where block size and column scales agree, as they
+  ///   do in slabs that Quarry writes.
+  /// - Throws: ``NonFiniteActivation``.
+  func apply(
+    _ layers: [(linear: Linear, output: Rows)], to input: Rows, activations: Activations
+  ) throws(NonFiniteActivation) {
+    var loaded: WeightMatrix?
+    for (linear, output) in layers {
+      let weight = linear.weight
+      if loaded.map({ !$0.takesSameActivations(as: weight) }) ?? true {
+        try activations.load(
+          input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: weight,
+          precision: precision, kernels: kernels, pool: pool)
+        loaded = weight
+      }
+      kernels.multiply(
+        weight, activations, output: output.pointer, outputStride: output.stride, pool: pool)
+      if let bias = linear.bias {
+        for token in 0..<tokenCount {
+          let row = output[token]
+          for feature in bias.indices { row[feature] += bias[feature] }
+        }
+      }
+    }
+  }
+
+  /// `output[t] += input[t] · multiplier` for every token.
+  func add(_ input: Rows, times multiplier: Float, to output: Rows, count: Int) {
+    pool.parallelFor(tokenCount) { token in
+      let (source, sum) = (input[token], output[token])
+      for feature in 0..<count { sum[feature] += source[feature] * multiplier }
+    }
+  }
+}
+
+extension WeightMatrix {
+  /// Whether activations loaded for this matrix serve `other` too.
+  fileprivate func takesSameActivations(as other: WeightMatrix) -> Bool {
+    encoding.blockSize == other.encoding.blockSize && columnScales === other.columnScales
+      && geometry.columns == other.geometry.columns
+  }
+}

@@ -1,0 +1,35 @@
+public import ModelFiles
+
+/// The memory that a model takes once a session's context is full.
+public struct MemoryPrediction: Sendable, Equatable {
+  /// Streams of all tensors, mapped or decompressed.
+  public let weightByteCount: Int
+  /// Keys and values at full context.
+  public let cacheByteCount: Int
+  /// Activations of a chunk of the prompt.
+  public let workspaceByteCount: Int
+
+  /// - Parameter contextLength: by default the model's.
+  public init(
+    weightByteCount: Int, configuration: ModelConfiguration, contextLength: Int? = nil
+  ) {
+    let shape = ModelShape(configuration)
+    self.weightByteCount = weightByteCount
+    cacheByteCount = KVCache.byteCount(
+      shape: shape, positions: contextLength ?? shape.contextLength)
+    workspaceByteCount = Workspace.byteCount(
+      shape: shape, tokenCapacity: Session.defaultChunkLength)
+  }
+
+  public var total: Int { weightByteCount + cacheByteCount + workspaceByteCount }
+}
+
+extension MemoryPrediction {
+  /// - Throws: `ConfigurationError`, ``InferenceError/missingAsset(name:model:)``.
+  public init(slab: Slab, contextLength: Int? = nil) throws {
+    self.init(
+      weightByteCount: slab.tensors.reduce(0) { $0 + $1.logicalByteCount },
+      configuration: try ModelAssets.configuration(path: slab.path, asset: slab.asset(named:)),
+      contextLength: contextLength)
+  }
+}

@@ -1,0 +1,109 @@
+import ModelFiles
+import TensorCore
+
+/// Assembles a decoder from named tensors, each checked against the shape that the configuration
+/// calls for.
+struct ModelLoader {
+  private let configuration: ModelConfiguration
+  private let weights: any WeightSource
+  private let pool: WorkerPool
+  private let progress: (Int, Int) -> Void
+  private let shapes: [String: [Int]]
+  private var ready = 0
+
+  init(
+    configuration: ModelConfiguration, weights: any WeightSource, pool: WorkerPool,
+    progress: @escaping (Int, Int) -> Void
+  ) {
+    self.configuration = configuration
+    self.weights = weights
+    self.pool = pool
+    self.progress = progress
+    shapes = Dictionary(uniqueKeysWithValues: configuration.expectedTensors.map { ($0, $1) })
+  }
+
+  /// - Throws: ``InferenceError/missingTensor(name:expected:model:)``,
+  ///   ``InferenceError/wrongShape(tensor:expected:found:model:)``, and what the source throws.
+  mutating func decoder() throws -> Decoder {
+    // All of them first: a model that lacks one is refused before anything is decompressed.
+    for tensor in configuration.expectedTensors { try check(tensor.name, tensor.shape) }
+    let embedding = try matrix("model.embed_tokens.weight")
+    let rotary =
+      configuration.usesRotaryPositions
+      ? RotaryTable(
+        headSize: configuration.headSize, theta: configuration.ropeTheta) : nil
+    let layers = try (0..<configuration.layerCount).map { try layer($0) }
+    return Decoder(
+      embedding: embedding, rotary: rotary, layers: layers, norm: try norm("model.norm"),
+      output: configuration.tiedEmbeddings
+        ? Linear(weight: embedding, bias: nil) : try linear("lm_head"),
+      embeddingMultiplier: configuration.embeddingMultiplier,
+      residualMultiplier: configuration.residualMultiplier,
+      logitsScaling: configuration.logitsScaling)
+  }
+
+  private mutating func layer(_ index: Int) throws -> DecoderLayer {
+    let prefix = "model.layers.\(index)."
+    return DecoderLayer(
+      inputNorm: try norm(prefix + "input_layernorm"),
+      attention: Attention(
+        query: try linear(prefix + "self_attn.q_proj"),
+        key: try linear(prefix + "self_attn.k_proj"),
+        value: try linear(prefix + "self_attn.v_proj"),
+        output: try linear(prefix + "self_attn.o_proj"),
+        headCount: configuration.headCount, keyValueHeadCount: configuration.keyValueHeadCount,
+        headSize: configuration.headSize, scale: configuration.attentionMultiplier,
+        isRotary: configuration.usesRotaryPositions),
+      postAttentionNorm: try norm(prefix + "post_attention_layernorm"),
+      mlp: try mlp(prefix))
+  }
+
+  private mutating func mlp(_ prefix: String) throws -> MLP {
+    if configuration.hasFusedMLP {
+      MLP(
+        input: .fused(try linear(prefix + "shared_mlp.input_linear")),
+        down: try linear(prefix + "shared_mlp.output_linear"),
+        intermediateSize: configuration.intermediateSize)
+    } else {
+      MLP(
+        input: .separate(
+          gate: try linear(prefix + "mlp.gate_proj"), up: try linear(prefix + "mlp.up_proj")),
+        down: try linear(prefix + "mlp.down_proj"),
+        intermediateSize: configuration.intermediateSize)
+    }
+  }
+
+  private mutating func linear(_ name: String) throws -> Linear {
+    Linear(
+      weight: try matrix(name + ".weight"),
+      bias: shapes[name + ".bias"] == nil ? nil : try vector(name + ".bias"))
+  }
+
+  private mutating func norm(_ name: String) throws -> RMSNorm {
+    RMSNorm(weight: try vector(name + ".weight"), epsilon: configuration.normEpsilon)
+  }
+
+  private mutating func matrix(_ name: String) throws -> WeightMatrix {
+    defer { report() }
+    return try weights.matrix(named: name, pool: pool)
+  }
+
+  private mutating func vector(_ name: String) throws -> [Float] {
+    defer { report() }
+    return try weights.vector(named: name)
+  }
+
+  private mutating func report() {
+    ready += 1
+    progress(ready, shapes.count)
+  }
+
+  private func check(_ name: String, _ expected: [Int]) throws(InferenceError) {
+    guard let found = weights.shape(ofTensor: name) else {
+      throw .missingTensor(name: name, expected: expected, model: weights.path)
+    }
+    if found != expected {
+      throw .wrongShape(tensor: name, expected: expected, found: found, model: weights.path)
+    }
+  }
+}

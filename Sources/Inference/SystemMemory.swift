@@ -1,0 +1,20 @@
+import Glibc
+
+/// What this machine has; the one file of Inference that is Linux's alone.
+public enum SystemMemory {
+  /// Bytes that new work can have without swapping (`MemAvailable`); nil where the system does not
+  /// say.
+  public static var availableByteCount: Int? {
+    guard let file = fopen("/proc/meminfo", "r") else { return nil }
+    defer { fclose(file) }
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let count = fread(&buffer, 1, buffer.count, file)
+    return availableByteCount(meminfo: String(decoding: buffer[..<count], as: UTF8.self))
+  }
+
+  static func availableByteCount(meminfo: String) -> Int? {
+    let line = meminfo.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
+    let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }
+    return kibibytes.map { $0.multipliedReportingOverflow(by: 1024).partialValue }
+  }
+}

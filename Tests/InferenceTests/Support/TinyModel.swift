@@ -1,0 +1,104 @@
+import Inference
+import JSON
+import ModelFiles
+import TensorCore
+import TestSupport
+
+/// A random model in memory, small enough for any test.
+struct TinyModel: WeightSource {
+  var configuration: ModelConfiguration
+  var vectors: [String: [Float]] = [:]
+  var matrices: [String: WeightMatrix] = [:]
+  var shapes: [String: [Int]] = [:]
+
+  let path = "tiny"
+
+  func shape(ofTensor name: String) -> [Int]? { shapes[name] }
+  func matrix(named name: String, pool: WorkerPool) -> WeightMatrix { matrices[name]! }
+  func vector(named name: String) -> [Float] { vectors[name]! }
+
+  /// - Parameters:
+  ///   - settings: members of config.json, in place of the default ones.
+  ///   - encodings: taken in turn by the matrices.
+  init(
+    _ settings: [String: JSONValue] = [:], encodings: [BlockEncoding] = [.f32], seed: UInt64 = 1
+  ) throws {
+    var config = JSONObject([
+      ("model_type", "granite"), ("hidden_size", 40), ("intermediate_size", 56),
+      ("num_hidden_layers", 2), ("num_attention_heads", 4), ("num_key_value_heads", 2),
+      ("head_dim", 20), ("vocab_size", 307), ("max_position_embeddings", 600),
+      ("rope_theta", 10000), ("tie_word_embeddings", true), ("eos_token_id", 0),
+      ("embedding_multiplier", 6.0), ("attention_multiplier", 0.2),
+      ("residual_multiplier", 0.4), ("logits_scaling", 0.5),
+    ])
+    for (name, value) in settings { config[name] = value }
+    configuration = try ModelConfiguration(json: Array(JSONValue.object(config).serialized().utf8))
+    var random = SplitMix64(seed: seed)
+    for (name, shape) in configuration.expectedTensors {
+      shapes[name] = shape
+      if shape.count == 1 {
+        let mean: Float = name.contains("norm") ? 1 : 0
+        vectors[name] = (0..<shape[0]).map { _ in random.normal() * 0.2 + mean }
+      } else {
+        let encoding = encodings[matrices.count % encodings.count]
+        let geometry = PanelGeometry(rows: shape[0], columns: shape[1])!
+        matrices[name] =
+          encoding == .f32
+          ? .packed(geometry) { _, _ in random.normal() / Float(shape[1]).squareRoot() }
+          : .random(geometry, encoding: encoding, using: &random)
+      }
+    }
+  }
+
+  var assets: ModelAssets { ModelAssets(configuration: configuration) }
+
+  func model(
+    threads: Int = 2, kernels: Kernels = Kernels(.scalar), assets: ModelAssets? = nil
+  ) throws -> Model {
+    try Model(
+      weights: self, assets: assets ?? self.assets, pool: WorkerPool(threadCount: threads),
+      kernels: kernels)
+  }
+}
+
+extension WeightMatrix {
+  /// An f32 matrix of the given elements.
+  static func packed(
+    _ geometry: PanelGeometry, _ element: (_ row: Int, _ column: Int) -> Float
+  ) -> WeightMatrix {
+    let buffer = AlignedBuffer(byteCount: geometry.byteCount(of: .elements, in: .f32))
+    for row in 0..<geometry.rows {
+      for column in 0..<geometry.columns {
+        let offset = geometry.elementOffset(row: row, column: column, elementBytes: 4)
+        buffer.base.storeBytes(of: element(row, column), toByteOffset: offset, as: Float.self)
+      }
+    }
+    return WeightMatrix(
+      encoding: .f32, geometry: geometry, streams: [.elements: buffer.bytes], owners: [buffer])
+  }
+
+  /// A quantized matrix of random codes, whose weights have about the variance 1 / columns.
+  static func random(
+    _ geometry: PanelGeometry, encoding: BlockEncoding, using random: inout SplitMix64
+  ) -> WeightMatrix {
+    var streams: [StreamKind: UnsafeRawBufferPointer] = [:]
+    var owners: [AlignedBuffer] = []
+    for kind in encoding.streams {
+      let buffer = AlignedBuffer(byteCount: geometry.byteCount(of: kind, in: encoding))
+      owners.append(buffer)
+      streams[kind] = buffer.bytes
+      for index in 0..<buffer.byteCount {
+        buffer.base.storeBytes(
+          of: UInt8.random(in: 0...255, using: &random), toByteOffset: index, as: UInt8.self)
+      }
+      if kind == .rowScales {
+        // A block scale's square is about 5400 on average, a code or codebook entry about 74.
+        let scale = 1 / Float(geometry.columns).squareRoot() / 5400 / 74
+        for row in 0..<geometry.paddedRows {
+          buffer.floats[row] = row < geometry.rows ? scale : 0
+        }
+      }
+    }
+    return WeightMatrix(encoding: encoding, geometry: geometry, streams: streams, owners: owners)
+  }
+}
