@@ -88,12 +88,12 @@ struct ByteReader {
   /// A string of `byteCount` bytes of UTF-8.
   mutating func string(byteCount: Int, _ what: String) throws(SlabError) -> String {
     guard remaining >= byteCount else {
-      throw malformed("the index ends in the middle of a \(what)")
+      throw malformed("the index ends in the middle of the \(what)")
     }
     let start = position
     position += byteCount
     guard let text = String(validating: bytes[start..<position], as: UTF8.self) else {
-      throw malformed("a \(what) is not UTF-8", from: start)
+      throw malformed("the \(what) is not UTF-8", from: start)
     }
     return text
   }
@@ -104,12 +104,12 @@ struct ByteReader {
     let byteCount = Int(try uint16())
     guard (1...SlabFormat.maximumNameByteCount).contains(byteCount) else {
       throw malformed(
-        "the length of a \(what)", expected: "1 to \(SlabFormat.maximumNameByteCount) bytes",
+        "the length of the \(what)", expected: "1 to \(SlabFormat.maximumNameByteCount) bytes",
         found: "\(byteCount)", from: start)
     }
     let text = try string(byteCount: byteCount, what)
     guard SlabFormat.isName(text) else {
-      throw malformed("a \(what) contains control characters", from: start)
+      throw malformed("the \(what) contains control characters", from: start)
     }
     return text
   }

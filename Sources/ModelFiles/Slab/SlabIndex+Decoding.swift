@@ -94,7 +94,7 @@ extension SlabIndex {
     if let previous, !precedes(previous, name) {
       throw reader.malformed(
         previous.utf8.elementsEqual(name.utf8)
-          ? "a \(what) occurs twice" : "a \(what) is out of order",
+          ? "the \(what) occurs twice" : "the \(what) is out of order",
         from: start)
     }
     previous = name

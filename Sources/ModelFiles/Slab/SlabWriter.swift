@@ -67,6 +67,12 @@ public final class SlabWriter {
     guard (columnScales == nil) == (matrix.columnScales == nil) else {
       throw abandoned(invalid(name, "column scales without a name, or a name without them"))
     }
+    for kind in matrix.encoding.streams {
+      let bytes = matrix.stream(kind)!
+      guard matrix.geometry.firstNonzeroPadding(bytes, kind, matrix.encoding) == nil else {
+        throw abandoned(invalid(name, "the padding of its \(kind) is not zero"))
+      }
+    }
     if let scales = matrix.columnScales, let columnScales {
       let bytes = UnsafeRawBufferPointer(start: scales.pointer, count: scales.columns * 4)
       let encoded = EncodedBytes(bytes, width: 4, compressing: false, pool: pool)

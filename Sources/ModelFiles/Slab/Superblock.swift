@@ -66,7 +66,7 @@ struct Superblock: Equatable {
     }
     _ = try reader.uint64()  // may ignore
     let start = reader.position
-    indexOffset = try reader.count("the place of the index", limit: fileByteCount)
+    indexOffset = try reader.count("the place of the index", limit: 1 << 61)
     indexByteCount = try reader.count(
       "the length of the index", limit: SlabFormat.maximumIndexByteCount)
     guard indexOffset >= SlabFormat.superblockByteCount,
@@ -77,7 +77,7 @@ struct Superblock: Equatable {
         expected: "a multiple of \(SlabFormat.streamAlignment) behind the superblock",
         found: "\(indexOffset)", from: start)
     }
-    // Both are far below 2^62.
+    // Both are at most 2^61.
     guard indexOffset + indexByteCount == fileByteCount else {
       throw reader.fault(
         indexOffset + indexByteCount > fileByteCount ? .damaged : .malformed,
