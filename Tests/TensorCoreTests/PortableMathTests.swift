@@ -99,4 +99,33 @@ private func distance(_ a: Double, _ b: Double) -> Double {
     #expect(Reference.exp(-.infinity) == 0)
     #expect(Reference.exp(1000) == Reference.exp(88))
   }
+
+  /// The values that `formats/numerics.md` prints.
+  @Test func valuesOfTheSpecification() {
+    let floats: [(x: Float, exp: UInt32, silu: UInt32)] = [
+      (1, 0x402D_F854, 0x3F3B_26A8), (-1, 0x3EBC_5AB2, 0xBE89_B2B1),
+      (-10, 0x383E_6BCE, 0xB9EE_03FC), (-87, 0x00B3_3687, 0x83F3_9E1F),
+      (20.25, 0x4E14_86BB, 0x41A2_0000),
+    ]
+    for (x, exp, silu) in floats {
+      #expect(Reference.exp(x).bitPattern == exp)
+      #expect(Reference.silu(x).bitPattern == silu)
+    }
+    #expect(PortableMath.exp(1).bitPattern == 0x4005_BF0A_8B14_576A)
+    #expect(PortableMath.exp(-0.7).bitPattern == 0x3FDF_C80D_B9DD_5542)
+    #expect(PortableMath.log(10_000).bitPattern == 0x4022_6BB1_BBB5_5516)
+    #expect(PortableMath.log(0.7).bitPattern == 0xBFD6_D3C3_24E1_3F50)
+    #expect(PortableMath.sin(100_000).bitPattern == 0x3FA2_4DAA_9C52_7E96)
+    #expect(PortableMath.cos(100_000).bitPattern == 0xBFEF_FAC3_841B_3DA7)
+    let table = RotaryTable(headSize: 64, theta: 10_000)
+    var (cosines, sines) = ([Float](repeating: 0, count: 32), [Float](repeating: 0, count: 32))
+    table.fill(position: 4097, cosines: &cosines, sines: &sines)
+    for (j, bits) in [
+      1: (0x3F3F_F911, 0x3F7C_B0D3, 0xBE24_1DFC), 31: (0x390B_D472, 0x3F5A_BBEB, 0x3F05_0253),
+    ] as [Int: (UInt32, UInt32, UInt32)] {
+      #expect(table.inverseFrequencies[j].bitPattern == bits.0)
+      #expect(cosines[j].bitPattern == bits.1)
+      #expect(sines[j].bitPattern == bits.2)
+    }
+  }
 }
