@@ -90,8 +90,10 @@ typedef struct {
   float scales[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
 } int8_tile;
 
+// `ahead`: bytes to the codes that are needed next.
 INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int64_t columns,
-                        int8_tile *tile, const int place, const int bits, const int block_size) {
+                        int64_t ahead, int8_tile *tile, const int place, const int bits,
+                        const int block_size) {
   const char *lines = code_lines(w, panel, column, bits);
   table entries = bits == 4 ? table_of(w->codebook) : (table){0};
   for (int64_t k = 0; k < columns; k += 8) {
@@ -103,7 +105,9 @@ INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int6
     } else {
       low = unpack_bytes(i_load(lines + k * 16));
       high = unpack_bytes(i_load(lines + k * 16 + 64));
+      __builtin_prefetch(lines + k * 16 + 64 + ahead, 0, 2);
     }
+    __builtin_prefetch(lines + k * 2 * bits + ahead, 0, 2);
     i_store(tile->weights + (k / 4 * TILE_PANELS + place) * 64, low);
     i_store(tile->weights + ((k / 4 + 1) * TILE_PANELS + place) * 64, high);
   }
@@ -180,8 +184,8 @@ INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *c
     break;
 
 INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float *output,
-                            int64_t output_stride, int64_t first, int64_t last, const int bits,
-                            const int block_size) {
+                            int64_t output_stride, int64_t first, int64_t last, int64_t ahead,
+                            const int bits, const int block_size) {
   int8_tile tile;
   for (int64_t column = 0; column < w->padded_columns; column += TILE_COLUMNS) {
     int64_t left = w->padded_columns - column;
@@ -194,7 +198,7 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
         // Past the end the last panel is computed again; both write the same values.
         panels[p] = panel + p < last ? panel + p : last - 1;
         row_scales[p] = w->row_scales + panels[p] * 16;
-        unpack_tile(w, panels[p], column, columns, &tile, p, bits, block_size);
+        unpack_tile(w, panels[p], column, columns, ahead, &tile, p, bits, block_size);
       }
       for (int64_t token = 0; token < x->tokens; token += TOKEN_GROUP) {
         int64_t width = x->tokens - token < TOKEN_GROUP ? x->tokens - token : TOKEN_GROUP;
@@ -225,12 +229,27 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
     } \
     return;
 
+// Up to so many tokens weights are read in the order in which they lie in memory; with more, whose
+// activations would not stay in the second-level cache, all panels take their turn with one tile of
+// columns.
+#define PANEL_MAJOR_TOKENS 64
+
 #define MULTIPLY_INT8(name, element_bits, columns) \
   static void name(const ck_weights *w, const ck_activations *x, float *output, \
                    int64_t output_stride, int64_t first, int64_t last) { \
     const int bits = element_bits, block_size = columns; \
     switch (x->tokens) { FOR_EACH_STREAM_WIDTH(STREAM_CASE) } \
-    multiply_panels(w, x, output, output_stride, first, last, bits, block_size); \
+    const int64_t tile_bytes = TILE_COLUMNS * 2 * bits; \
+    const int64_t panel_bytes = w->padded_columns * 2 * bits; \
+    if (x->tokens > PANEL_MAJOR_TOKENS) { \
+      multiply_panels(w, x, output, output_stride, first, last, TILE_PANELS * panel_bytes, bits, \
+                      block_size); \
+      return; \
+    } \
+    for (int64_t panel = first; panel < last; panel += TILE_PANELS) { \
+      int64_t end = panel + TILE_PANELS < last ? panel + TILE_PANELS : last; \
+      multiply_panels(w, x, output, output_stride, panel, end, tile_bytes, bits, block_size); \
+    } \
   }
 
 MULTIPLY_INT8(multiply_q4b16, 4, 16)
