@@ -389,10 +389,94 @@ import Testing
       var forgery = try SlabForgery(of: path)
       try forgery.write(to: path)
       #expect(try SlabFixtures.bytes(path) == original)
-      // A reader takes zstd where a writer would separate planes, and any raw asset.
       forgery.replaceLastAsset(stored: Self.compressed(Self.content), logical: Self.content)
       try forgery.write(to: path)
       try Slab(path: path).verify(pool: SlabFixtures.pool)
+    }
+  }
+
+  /// Opening such a file is cheap; decompressing the tensor would take all memory.
+  @Test func tensorsLargerThanMemoryAreRefused() throws {
+    let count = SystemCalls.physicalByteCount / SlabFormat.frameByteCount + 1
+    try #require(count * 68 < SlabFormat.maximumIndexByteCount / 2, "the index would be too long")
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "a.slab").path
+      let frame = StoredFrame(digest: .zero, storedByteCount: 1, storedDigest: .zero)
+      let bytes = StoredBytes(
+        codec: .zstd, offset: SlabFormat.segmentAlignment, storedByteCount: count,
+        logicalByteCount: count * SlabFormat.frameByteCount,
+        frames: Array(repeating: frame, count: count))
+      try SlabFixtures.write(path, profile: .run) { _ in }
+      var forgery = try SlabForgery(of: path)
+      forgery.index.tensors = [
+        SlabTensor(
+          name: "bomb", shape: [count * SlabFormat.frameByteCount / 4], sourceType: .f32,
+          encoding: .f32, layout: .plain, columnScales: nil, statistics: nil,
+          streams: [SlabStream(kind: .elements, bytes: bytes)], digest: .zero)
+      ]
+      forgery.patchData = {
+        let end = SlabFormat.align(SlabFormat.segmentAlignment + count, to: 64)
+        $0 += [UInt8](repeating: 0, count: end - $0.count)
+      }
+      try forgery.write(to: path)
+      let slab = try Slab(path: path)
+      for attempt in [
+        { _ = try slab.values(named: "bomb") }, { try slab.verify(pool: SlabFixtures.pool) },
+      ] {
+        let error = #expect(throws: SlabError.self) { try attempt() }
+        #expect(error?.reason == .unsupported && error?.name == "bomb")
+      }
+    }
+  }
+
+  @Test(arguments: ["/nowhere/a.slab", "/", "/dev/null", "/dev/zero", "a\0b"])
+  func whatIsNoRegularFileIsRefused(path: String) {
+    let error = #expect(throws: SlabError.self) { try Slab(path: path) }
+    #expect(error?.path == path)
+    if case .system = error?.reason {} else { Issue.record("\(error?.description ?? "")") }
+  }
+
+  /// Random changes of an index whose digests fit: the parser meets them all and survives.
+  @Test func randomIndexesNeverTrap() throws {
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "a.slab").path
+      try Self.write(path, profile: .ship)
+      let original = try SlabForgery(of: path)
+      let bytes = original.index.encoded()
+      var random = SplitMix64(seed: 11)
+      var (refused, accepted) = (0, 0)
+      for _ in 0..<6_000 {
+        var changed = bytes
+        for _ in 0...random.next() % 3 {
+          let position = Int(random.next() % UInt64(changed.count))
+          switch random.next() % 8 {
+          case 0: changed.removeSubrange(position..<min(position + 8, changed.count))
+          case 1: changed.insert(UInt8(truncatingIfNeeded: random.next()), at: position)
+          case 2, 3: changed[position] = [0, 1, 127, 128, 255].randomElement(using: &random)!
+          default: changed[position] = UInt8(truncatingIfNeeded: random.next())
+          }
+        }
+        do {
+          let index = try SlabIndex(changed, path: path, offset: 1 << 20)
+          _ = try index.checkPlacement(path: path, indexOffset: 1 << 20)
+        } catch is SlabError {
+          refused += 1
+        }
+        // What parses goes all the way, for as long as that stays quick.
+        guard accepted < 200, let index = try? SlabIndex(changed, path: path, offset: 1 << 20)
+        else { continue }
+        accepted += 1
+        var forgery = original
+        forgery.index = index
+        try forgery.write(to: path)
+        guard let slab = try? Slab(path: path) else { continue }
+        for tensor in slab.tensors {
+          _ = try? slab.matrix(named: tensor.name, pool: SlabFixtures.pool)
+          _ = try? slab.values(named: tensor.name)
+        }
+        try? slab.verify(pool: SlabFixtures.pool)
+      }
+      #expect(refused > 3_000 && accepted == 200)
     }
   }
 

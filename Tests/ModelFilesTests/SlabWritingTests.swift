@@ -266,7 +266,7 @@ import Testing
         #expect(error?.description.contains(text) == true, "\(error?.description ?? "")")
         #expect(throws: SlabError.self) { try writer.finish() }
         let left = try FileManager.default.contentsOfDirectory(atPath: directory.path)
-      #expect(left == [])
+        #expect(left == [])
       }
       // Names that Swift holds equal are two.
       let writer = try start(path).get()

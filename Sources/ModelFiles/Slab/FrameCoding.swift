@@ -2,16 +2,28 @@ import TensorCore
 
 /// Frames to stored bytes and back (formats/slab.md, section 6).
 enum FrameCoding {
-  /// Regroups elements of `width` bytes: all first bytes, then all second ones and so on.
+  /// Regroups elements of 2 or 4 bytes: all first bytes, then all second ones and so on.
   static func splitPlanes(
     _ source: UnsafeRawBufferPointer, width: Int, into destination: UnsafeMutableRawBufferPointer
   ) {
     precondition(source.count == destination.count && source.count % width == 0)
     let count = source.count / width
-    for plane in 0..<width {
-      let output = UnsafeMutableRawBufferPointer(
-        rebasing: destination[plane * count..<(plane + 1) * count])
-      for index in 0..<count { output[index] = source[index &* width &+ plane] }
+    // Whole elements at a time, so that the loops vectorise.
+    if width == 2 {
+      for index in 0..<count {
+        let element = source.loadUnaligned(fromByteOffset: 2 &* index, as: UInt16.self).littleEndian
+        destination[index] = UInt8(truncatingIfNeeded: element)
+        destination[count &+ index] = UInt8(truncatingIfNeeded: element &>> 8)
+      }
+    } else {
+      precondition(width == 4)
+      for index in 0..<count {
+        let element = source.loadUnaligned(fromByteOffset: 4 &* index, as: UInt32.self).littleEndian
+        destination[index] = UInt8(truncatingIfNeeded: element)
+        destination[count &+ index] = UInt8(truncatingIfNeeded: element &>> 8)
+        destination[2 &* count &+ index] = UInt8(truncatingIfNeeded: element &>> 16)
+        destination[3 &* count &+ index] = UInt8(truncatingIfNeeded: element &>> 24)
+      }
     }
   }
 
@@ -21,9 +33,21 @@ enum FrameCoding {
   ) {
     precondition(source.count == destination.count && source.count % width == 0)
     let count = source.count / width
-    for plane in 0..<width {
-      let input = UnsafeRawBufferPointer(rebasing: source[plane * count..<(plane + 1) * count])
-      for index in 0..<count { destination[index &* width &+ plane] = input[index] }
+    if width == 2 {
+      for index in 0..<count {
+        let element = UInt16(source[index]) | UInt16(source[count &+ index]) &<< 8
+        destination.storeBytes(
+          of: element.littleEndian, toByteOffset: 2 &* index, as: UInt16.self)
+      }
+    } else {
+      precondition(width == 4)
+      for index in 0..<count {
+        let low = UInt32(source[index]) | UInt32(source[count &+ index]) &<< 8
+        let high =
+          UInt32(source[2 &* count &+ index]) | UInt32(source[3 &* count &+ index]) &<< 8
+        destination.storeBytes(
+          of: (low | high &<< 16).littleEndian, toByteOffset: 4 &* index, as: UInt32.self)
+      }
     }
   }
 
