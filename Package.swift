@@ -84,7 +84,8 @@ let package = Package(
       ],
       swiftSettings: swift),
     .testTarget(
-      name: "quarryTests", dependencies: ["quarry", "Pebble", "JSON", "TestSupport"],
+      name: "quarryTests",
+      dependencies: ["quarry", "Pebble", "ModelFiles", "JSON", "TestSupport"],
       swiftSettings: swift),
   ]
 )

@@ -3,7 +3,7 @@
 
 `logits` runs a checkpoint through transformers in float32 over windows of a text, each window by
 itself; `compare` takes two safetensors files with a tensor `logits` (float32 [tokens, vocabulary]),
-the reference first, and says how far the second is from it, in nats. Everything is summed in
+or two directories of such files, one for each window, the reference first, and says how far the second is from it, in nats. Everything is summed in
 float64. The standard error treats tokens as independent; the one by window does not.
 """
 
@@ -49,14 +49,22 @@ def divergences(
         yield (np.exp(a) * (a - b)).sum(axis=1), a.argmax(axis=1) == b.argmax(axis=1)
 
 
+def open_windows(path: Path) -> list[np.ndarray]:
+    """The logits of a file, or of all files of a directory in the order of their names."""
+    paths = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [open_logits(path) for path in paths]
+
+
 def compare(options: argparse.Namespace) -> None:
-    reference, other = open_logits(options.reference), open_logits(options.other)
-    if reference.shape != other.shape:
-        raise SystemExit(f"the shapes differ: {reference.shape} and {other.shape}")
-    tokens, window = len(reference), options.window or len(reference)
+    references, others = open_windows(options.reference), open_windows(options.other)
+    shapes = [[part.shape for part in parts] for parts in (references, others)]
+    if shapes[0] != shapes[1]:
+        raise SystemExit(f"the shapes differ: {shapes[0]} and {shapes[1]}")
+    tokens = sum(len(part) for part in references)
+    window = options.window or len(references[0])
     if tokens % window:
         raise SystemExit(f"{tokens} positions are not a whole number of windows of {window}")
-    parts = list(divergences(reference, other))
+    parts = [part for pair in zip(references, others) for part in divergences(*pair)]
     kl = np.concatenate([part[0] for part in parts])
     means = kl.reshape(-1, window).mean(axis=1)
     result = {

@@ -1,0 +1,72 @@
+import ArgumentParser
+import Inference
+import JSON
+import ModelFiles
+import Tokenization
+
+struct Generate: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Generate text from a prompt.",
+    discussion: """
+      The prompt becomes the user's turn of the model's chat template. A prompt that begins with the \
+      template's first special token is taken as it is, and so is every prompt with --raw or for a \
+      model without a template. The text streams to standard output, figures to standard error.
+
+      EXAMPLES
+        quarry generate -p "What is granite?"
+        quarry generate granite.slab -p "Name three rocks." --temperature 0
+        quarry generate granite.slab -f notes.txt --system "Summarize in one sentence."
+        quarry generate granite.slab --messages chat.json --documents docs.json --seed 7
+        echo "Once upon a time" | quarry generate granite.slab --raw --max-tokens 100
+      """)
+
+  @OptionGroup var model: SlabArgument
+  @Option(name: .shortAndLong, help: "The prompt.")
+  var prompt: String?
+  @Option(name: .shortAndLong, help: "A file with the prompt (default: standard input).")
+  var file: String?
+  @Option(help: "The system message.")
+  var system: String?
+  @Option(help: "JSON file with an array of messages, instead of a prompt.", completion: .file())
+  var messages: String?
+  @Flag(help: "Complete the prompt as it is, without the chat template.")
+  var raw = false
+  @OptionGroup var template: TemplateOptions
+  @OptionGroup var engine: EngineOptions
+  @OptionGroup var sampling: SamplingOptions
+
+  func validate() throws {
+    if [prompt, file, messages].count(where: { $0 != nil }) > 1 {
+      throw ValidationError("Give the prompt once: with --prompt, --file or --messages.")
+    }
+    if raw, messages != nil || system != nil {
+      throw ValidationError("--raw takes a prompt, not --messages or --system.")
+    }
+  }
+
+  func run() throws {
+    let model = try engine.load(model)
+    let tokens = try model.requireTokenizer().encode(try promptText(for: model))
+    let session = try engine.makeSession(model)
+    Interrupt.watch()
+    let summary = try Streaming.run(
+      try Generator(
+        session: session, prompt: tokens, options: sampling.generationOptions()))
+    Console.note(summary.line)
+    if summary.finishReason == .cancelled { throw Interrupt.exitCode }
+  }
+
+  private func promptText(for model: Model) throws -> String {
+    let chatTemplate = try template.override() ?? model.chatTemplate
+    if let messages {
+      guard let chatTemplate else { throw InputError.noChatTemplate }
+      return try template.render(
+        InputFiles.readJSON(messages), with: chatTemplate, specialTokens: model.specialTokens)
+    }
+    let text = try prompt ?? InputFiles.readText(file ?? "-")
+    guard let chatTemplate, !raw, try !model.isRawPrompt(text) else { return text }
+    return try template.render(
+      conversation(system: system, [("user", text)]), with: chatTemplate,
+      specialTokens: model.specialTokens)
+  }
+}

@@ -1,0 +1,79 @@
+import Foundation
+import JSON
+import ModelFiles
+import TensorCore
+
+/// The first bytes of every slab (formats/slab.md).
+private let slabMagic: [UInt8] = [0x8A, 0x53, 0x4C, 0x42, 0x0D, 0x0A, 0x1A, 0x0A]
+
+extension Inspection {
+  init(path: String) throws {
+    if InputFiles.isDirectory(path) {
+      self.init(try Checkpoint(directory: path))
+    } else if try InputFiles.begins(path, with: slabMagic) {
+      self.init(try Slab(path: path))
+    } else {
+      self.init(try SafetensorsFile(path: path), path: path)
+    }
+  }
+
+  private init(_ slab: Slab) {
+    path = slab.path
+    kind = "slab"
+    facts =
+      [
+        ("profile", .string(slab.profile.name)),
+        ("root digest", .string("\(slab.rootDigest)")),
+        ("file bytes", .integer(slab.fileByteCount)),
+      ]
+      + slab.metadata.sorted { $0.key < $1.key }.map { key, value in
+        let lines = value.split(separator: "\n").map { JSONValue.string(String($0)) }
+        return (key, lines.count > 1 ? .array(lines) : .string(value))
+      }
+    configuration =
+      slab.asset(named: "config.json").flatMap { try? JSONValue(parsing: $0) } ?? .null
+    assets = slab.assets.map { ($0.name, $0.bytes.count) }
+    tensors = slab.tensorsInFileOrder.map { tensor in
+      Tensor(
+        name: tensor.name, shape: tensor.shape, sourceType: tensor.sourceType.rawValue,
+        encoding: tensor.encoding.name, layout: "\(tensor.layout)", offset: tensor.offset,
+        storedByteCount: tensor.storedByteCount, logicalByteCount: tensor.logicalByteCount,
+        statistics: tensor.statistics)
+    }
+  }
+
+  private init(_ checkpoint: Checkpoint) {
+    path = checkpoint.directory
+    kind = "checkpoint"
+    let files = checkpoint.files.filter { $0.hasSuffix(".safetensors") }
+    facts = [
+      ("files", .array(files.map { .string(URL(filePath: $0).lastPathComponent) })),
+      ("warnings", .array(checkpoint.warnings.map { .string($0) })),
+    ]
+    configuration =
+      checkpoint.assets.first { $0.name == "config.json" }.flatMap {
+        try? JSONValue(parsing: $0.bytes)
+      } ?? .null
+    assets = checkpoint.assets.map { ($0.name, $0.bytes.count) }
+    tensors = checkpoint.tensors.map(Tensor.init)
+  }
+
+  private init(_ file: SafetensorsFile, path: String) {
+    self.path = path
+    kind = "safetensors"
+    facts = [("tensor bytes", .integer(file.tensors.reduce(0) { $0 + $1.byteCount }))]
+    configuration = .null
+    assets = []
+    tensors = file.tensors.map(Tensor.init)
+  }
+}
+
+extension Inspection.Tensor {
+  fileprivate init(_ tensor: TensorDescriptor) {
+    self.init(
+      name: tensor.name, shape: tensor.shape, sourceType: tensor.dataType.rawValue,
+      encoding: tensor.dataType.rawValue.lowercased(), layout: "plain",
+      offset: tensor.byteRange.lowerBound, storedByteCount: tensor.byteCount,
+      logicalByteCount: tensor.byteCount, statistics: nil)
+  }
+}

@@ -1,0 +1,64 @@
+import ArgumentParser
+import Foundation
+import JSON
+
+/// Reading what the command line names.
+enum InputFiles {
+  /// The bytes of a file, or of standard input for `-`.
+  static func read(_ path: String) throws -> [UInt8] {
+    if path == "-" { return [UInt8](FileHandle.standardInput.readDataToEndOfFile()) }
+    do {
+      return [UInt8](try Data(contentsOf: URL(filePath: path)))
+    } catch {
+      throw InputError("cannot read \(path): \(reason(error))")
+    }
+  }
+
+  static func readText(_ path: String) throws -> String {
+    guard let text = String(validating: try read(path), as: UTF8.self) else {
+      throw InputError("\(name(path)) is not UTF-8 text")
+    }
+    return text
+  }
+
+  static func readJSON(_ path: String) throws -> JSONValue {
+    do {
+      return try JSONValue(parsing: try read(path))
+    } catch let error as JSONError {
+      throw InputError("\(name(path)) is not valid JSON: \(error)")
+    }
+  }
+
+  static func isDirectory(_ path: String) -> Bool {
+    var isDirectory: ObjCBool = false
+    return FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
+      && isDirectory.boolValue
+  }
+
+  /// Whether the file begins with `prefix`.
+  static func begins(_ path: String, with prefix: [UInt8]) throws -> Bool {
+    do {
+      let file = try FileHandle(forReadingFrom: URL(filePath: path))
+      return try file.read(upToCount: prefix.count).map { [UInt8]($0) == prefix } ?? false
+    } catch {
+      throw InputError("cannot read \(path): \(reason(error))")
+    }
+  }
+
+  private static func name(_ path: String) -> String { path == "-" ? "standard input" : path }
+
+  private static func reason(_ error: any Error) -> String {
+    let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
+    return underlying.map { String(cString: strerror(Int32($0.code))) } ?? "\(error)"
+  }
+}
+
+/// The command line names something that cannot be used.
+struct InputError: Error, CustomStringConvertible {
+  let description: String
+
+  static let noChatTemplate = InputError(
+    "the model has no chat template; give one with --chat-template")
+
+  init(_ description: String) { self.description = description }
+}

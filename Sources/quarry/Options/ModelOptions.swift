@@ -1,0 +1,57 @@
+import ArgumentParser
+import Conversion
+import Foundation
+import Inference
+import JSON
+import ModelFiles
+import Pebble
+import TensorCore
+import Tokenization
+
+/// The slab that a command runs.
+struct SlabArgument: ParsableArguments {
+  @Argument(
+    help: "The slab; without one, the bundled demonstration model Pebble.", completion: .file())
+  var slab: String?
+
+  func open(pool: WorkerPool) throws -> Slab {
+    if let slab { return try Slab(path: slab) }
+    return try Self.openPebble(pool: pool)
+  }
+
+  /// Converts the bundled checkpoint, which takes a moment, to a file that nobody else sees.
+  private static func openPebble(pool: WorkerPool) throws -> Slab {
+    let directory = FileManager.default.temporaryDirectory.appending(
+      path: "quarry-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    let path = directory.appending(path: "pebble.slab").path
+    let checkpoint = try Checkpoint(directory: Pebble.directory.path)
+    _ = try Converter(checkpoint: checkpoint, recipe: .q4, profile: .run, pool: pool).run(to: path)
+    return try Slab(path: path)  // stays mapped after its name is gone
+  }
+}
+
+/// A slab or a checkpoint directory, of which only assets are needed.
+struct AssetSource: ParsableArguments {
+  @Argument(help: "A slab or a checkpoint directory.", completion: .file())
+  var source: String
+
+  func load() throws -> ModelAssets {
+    if !InputFiles.isDirectory(source) { return try ModelAssets(slab: try Slab(path: source)) }
+    let directory = URL(filePath: source)
+    let files = Checkpoint.assetNames.filter {
+      FileManager.default.fileExists(atPath: directory.appending(path: $0).path)
+    }
+    var contents: [String: [UInt8]] = [:]
+    for name in files { contents[name] = try InputFiles.read(directory.appending(path: name).path) }
+    return try ModelAssets(path: source) { contents[$0] }
+  }
+
+  func tokenizer() throws -> Tokenizer {
+    guard let tokenizer = try load().tokenizer?.get() else {
+      throw InputError("\(source) has no tokenizer.json; put the file beside config.json")
+    }
+    return tokenizer
+  }
+}

@@ -1,0 +1,19 @@
+import ArgumentParser
+import Foundation
+import TensorCore
+
+/// What computes.
+struct RuntimeOptions: ParsableArguments {
+  @Option(help: "Threads to use (default: one for each processor).")
+  var threads: Int?
+
+  func validate() throws {
+    if let threads, !(1...1024).contains(threads) {
+      throw ValidationError("--threads must be from 1 to 1024, not \(threads).")
+    }
+  }
+
+  func makePool() -> WorkerPool {
+    WorkerPool(threadCount: threads ?? ProcessInfo.processInfo.activeProcessorCount)
+  }
+}

@@ -1,0 +1,34 @@
+import ArgumentParser
+
+@main
+struct Quarry: ParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "quarry",
+    abstract: "Quantized Granite language models on modest machines.",
+    discussion: """
+      A checkpoint (a downloaded directory of safetensors files) becomes one file, a slab; the slab \
+      can be inspected, verified and run.
+
+      EXAMPLES
+        quarry convert granite-3.3-2b-instruct -o granite.slab
+        quarry inspect granite.slab
+        quarry generate granite.slab -p "Name three kinds of stone."
+        quarry chat
+
+      EXIT CODES
+        0    success
+        1    the work failed: unreadable or damaged input, no space, an unsupported model
+        64   the command line was not understood
+        130  interrupted by Ctrl-C; nothing half-written is left behind
+
+      Results go to standard output; progress, warnings and errors to standard error. QUARRY_ISA \
+      (scalar, avx2, avx512vnni) forces an instruction set.
+      """,
+    version: version,
+    subcommands: [
+      Convert.self, Inspect.self, Verify.self, Repack.self, Generate.self, Chat.self, Render.self,
+      Logits.self, Tokenize.self, Detokenize.self, Doctor.self,
+    ])
+}
