@@ -14,6 +14,10 @@ enum Interrupt {
 
   static func watch() {
     requested.store(false, ordering: .relaxed)
+    var interrupt = sigset_t()
+    sigemptyset(&interrupt)
+    sigaddset(&interrupt, SIGINT)
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, nil)  // a parent may have left it blocked
     signal(SIGINT) { _ in
       Interrupt.requested.store(true, ordering: .relaxed)
       signal(SIGINT, SIG_DFL)
