@@ -144,7 +144,10 @@ enum SystemCalls {
     let descriptor = retrying { open(directory, O_RDONLY | O_CLOEXEC | O_DIRECTORY) }
     guard descriptor >= 0 else { throw failure("open", directory) }
     defer { Glibc.close(descriptor) }
-    try synchronize(descriptor, directory)
+    // Some network file systems cannot do this for directories, and say so.
+    guard retrying({ fsync(descriptor) }) == 0 || errno == EINVAL else {
+      throw failure("flush", directory)
+    }
   }
 
   static func remove(_ path: String) { unlink(path) }

@@ -113,4 +113,50 @@ import Testing
       #expect(error?.message == "the file goes on behind its index")
     }
   }
+
+  /// Of several bad places verifying names the first: by tensor in the order of the file, stream,
+  /// frame.
+  @Test(arguments: [1, 4])
+  func verifyingNamesTheFirstBadPlace(threadCount: Int) throws {
+    let pool = WorkerPool(threadCount: threadCount)
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "a.slab").path
+      // The names are in another order than the file.
+      try SlabFixtures.write(path, profile: .run) { writer in
+        for name in ["zebra", "antelope"] {
+          try writer.append(
+            SlabFixtures.regularMatrix(.q8b32, rows: 2000, columns: 1100), name: name,
+            shape: [2000, 1100], sourceType: .bf16, columnScales: nil, statistics: nil)
+        }
+      }
+      let handle = try FileHandle(forUpdating: URL(filePath: path))
+      let slab = try Slab(path: path)
+      var (calls, last) = (0, (0, 1))
+      try slab.verify(pool: pool) { done, total in
+        calls += 1
+        last = (done, total)
+      }
+      #expect(calls == 6 && last.0 == last.1)
+
+      func damage(_ name: String, _ kind: StreamKind, _ position: Int) throws {
+        let stream = try #require(slab.tensor(named: name)?.streams.first { $0.kind == kind })
+        try handle.seek(toOffset: UInt64(stream.offset + position))
+        handle.write(Data([77]))
+      }
+      func bad() -> (name: String?, stream: StreamKind?, frame: Int?, range: Range<Int>?) {
+        let error = #expect(throws: SlabError.self) { try slab.verify(pool: pool) }
+        return (error?.name, error?.stream, error?.frame, error?.byteRange)
+      }
+      try damage("antelope", .codes, 5)
+      #expect(bad().name == "antelope")
+      try damage("zebra", .rowScales, 5)
+      #expect(
+        bad() == ("zebra", .rowScales, 0, slab.tensor(named: "zebra")!.streams[2].bytes.byteRange))
+      let start = slab.tensor(named: "zebra")!.offset
+      try damage("zebra", .codes, 2 << 20 | 9)
+      #expect(bad() == ("zebra", .codes, 2, start + (2 << 20)..<start + 2000 * 1120))
+      try damage("zebra", .codes, 1 << 20 | 9)
+      #expect(bad() == ("zebra", .codes, 1, start + (1 << 20)..<start + (2 << 20)))
+    }
+  }
 }

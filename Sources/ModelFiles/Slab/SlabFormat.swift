@@ -1,3 +1,7 @@
+#if _endian(big)
+  #error("Weights are used as they are mapped, and slabs are little-endian")
+#endif
+
 /// The numbers of formats/slab.md.
 enum SlabFormat {
   static let version: UInt32 = 1
