@@ -32,10 +32,11 @@ final class KVCache {
   /// Bytes held now.
   var byteCount: Int { buffers.count * Self.tileByteCount(shape) }
 
-  /// Bytes held once `positions` have been seen.
+  /// Bytes held once `positions` have been seen; `Int.max` where that is more.
   static func byteCount(shape: ModelShape, positions: Int) -> Int {
     let tiles = (positions + AttentionTile.positions - 1) / AttentionTile.positions
-    return tiles * tileByteCount(shape)
+    let (bytes, overflow) = tiles.multipliedReportingOverflow(by: tileByteCount(shape))
+    return overflow ? .max : bytes
   }
 
   private static func tileByteCount(_ shape: ModelShape) -> Int {

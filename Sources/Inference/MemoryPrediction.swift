@@ -21,7 +21,13 @@ public struct MemoryPrediction: Sendable, Equatable {
       shape: shape, tokenCapacity: Session.defaultChunkLength)
   }
 
-  public var total: Int { weightByteCount + cacheByteCount + workspaceByteCount }
+  /// The sum; `Int.max` where it is more, as what a file claims may be.
+  public var total: Int {
+    [cacheByteCount, workspaceByteCount].reduce(weightByteCount) { sum, part in
+      let (bytes, overflow) = sum.addingReportingOverflow(part)
+      return overflow ? .max : bytes
+    }
+  }
 }
 
 extension MemoryPrediction {

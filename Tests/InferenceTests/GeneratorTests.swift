@@ -120,6 +120,10 @@ import Testing
       try generate(session, [1, 11])
     }
     #expect(throws: InvalidOption.self) { try generate(session, [1]) { $0.topP = 0 } }
+    // Without a tokenizer there is no text to find a stop string in.
+    let silent = try Session(model: TinyModel().model())
+    #expect(throws: InvalidOption.self) { try generate(silent, [1]) { $0.stop = ["a"] } }
+    #expect(try generate(silent, [1]) { $0.maxTokens = 3 }.texts.isEmpty)
   }
 
   @Test func biasDecides() throws {

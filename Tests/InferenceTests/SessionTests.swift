@@ -257,6 +257,16 @@ extension Session {
     }
   }
 
+  @Test func predictionsOfClaimedSizesDoNotOverflow() throws {
+    var configuration = try TinyModel().configuration
+    configuration.layerCount = 4096
+    configuration.keyValueHeadCount = 1 << 14
+    configuration.headCount = 1 << 14
+    configuration.headSize = 1 << 22
+    configuration.contextLength = 1 << 26
+    #expect(MemoryPrediction(weightByteCount: 1, configuration: configuration).total == .max)
+  }
+
   @Test func availableMemory() {
     let text = "MemTotal:       24590372 kB\nMemFree: 1 kB\nMemAvailable:   20000000 kB\n"
     #expect(SystemMemory.availableByteCount(meminfo: text) == 20_480_000_000)

@@ -65,7 +65,7 @@ public struct Generator {
   private var cachedTokens = 0
   private var history: TokenHistory
   private var lastToken: TokenID?
-  /// Nil for a model without a tokenizer: there are only tokens then, and no stop strings.
+  /// Nil for a model without a tokenizer: there are only tokens then.
   private var decoder: StreamDecoder?
   private var stopStrings: StopStrings
   private var events: [GenerationEvent] = []
@@ -91,6 +91,11 @@ public struct Generator {
       throw InferenceError.tokenOutOfRange(
         token: Int(token), index: index, vocabularySize: vocabularySize)
     }
+    let tokenizer = try session.model.tokenizer
+    if tokenizer == nil, let stop = options.stop.first {
+      throw InvalidOption(
+        name: "stop", value: stop, expected: "left out: the model has no tokenizer, so no text")
+    }
     self.session = session
     self.prompt = prompt
     self.options = options
@@ -98,7 +103,7 @@ public struct Generator {
     processors = options.makeProcessors(stopTokens: self.stopTokens)
     sampler = Sampler(options)
     history = TokenHistory(prompt: prompt)
-    decoder = try session.model.tokenizer.map { StreamDecoder($0, skipSpecialTokens: true) }
+    decoder = tokenizer.map { StreamDecoder($0, skipSpecialTokens: true) }
     stopStrings = StopStrings(options.stop)
     start = clock.now
   }

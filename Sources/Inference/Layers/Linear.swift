@@ -46,22 +46,23 @@ struct Compute {
   func apply(
     _ layers: [(linear: Linear, output: Rows)], to input: Rows, activations: Activations
   ) throws(NonFiniteActivation) {
-    var loaded: WeightMatrix?
-    for (linear, output) in layers {
-      let weight = linear.weight
-      if loaded.map({ !$0.takesSameActivations(as: weight) }) ?? true {
-        try activations.load(
-          input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: weight,
-          precision: precision, kernels: kernels, pool: pool)
-        loaded = weight
-      }
+    var rest = layers[...]
+    while let first = rest.first?.linear.weight {
+      let same = rest.prefix { $0.linear.weight.takesSameActivations(as: first) }
+      rest = rest.dropFirst(same.count)
+      try activations.load(
+        input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: first,
+        precision: precision, kernels: kernels, pool: pool)
       kernels.multiply(
-        weight, activations, output: output.pointer, outputStride: output.stride, pool: pool)
-      if let bias = linear.bias {
-        for token in 0..<tokenCount {
-          let row = output[token]
-          for feature in bias.indices { row[feature] += bias[feature] }
-        }
+        same.map {
+          .init($0.linear.weight, output: $0.output.pointer, outputStride: $0.output.stride)
+        }, activations, pool: pool)
+    }
+    for (linear, output) in layers {
+      guard let bias = linear.bias else { continue }
+      for token in 0..<tokenCount {
+        let row = output[token]
+        for feature in bias.indices { row[feature] += bias[feature] }
       }
     }
   }

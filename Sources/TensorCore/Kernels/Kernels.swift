@@ -2,7 +2,7 @@ import CKernels
 
 /// The inner loops, for one instruction set. All return the bits of ``Reference``.
 ///
-/// None of them allocates, and only ``multiply(_:_:output:outputStride:pool:)`` uses threads.
+/// None of them allocates or uses threads, but for ``multiply(_:_:pool:)``.
 public struct Kernels: @unchecked Sendable {  // the table is constant
   public let instructionSet: InstructionSet
   /// Nil for the scalar reference.
@@ -123,29 +123,62 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
 }
 
 extension Kernels {
+  /// One of several products that take the same activations.
+  public struct Product {
+    fileprivate let weights: WeightMatrix
+    fileprivate let output: UnsafeMutablePointer<Float>
+    fileprivate let outputStride: Int
+
+    /// - Parameters:
+    ///   - output: receives row n of token t at `t · outputStride + n`, for all `paddedRows` rows.
+    /// - Precondition: `outputStride >= paddedRows`.
+    public init(
+      _ weights: WeightMatrix, output: UnsafeMutablePointer<Float>, outputStride: Int
+    ) {
+      precondition(outputStride >= weights.geometry.paddedRows)
+      self.weights = weights
+      self.output = output
+      self.outputStride = outputStride
+    }
+  }
+
+  /// Computes all `products` in one parallel loop: matrices that read one input, such as query, key
+  /// and value, share the cost of waking the threads.
+  ///
+  /// - Precondition: `activations` were loaded with these kernels for the products' weights, or for a
+  ///   matrix of the same width, block size and column scales.
+  public func multiply(_ products: [Product], _ activations: Activations, pool: WorkerPool) {
+    // Pieces of whole register tiles, some for each thread, none so small that handing it out costs
+    // more than it takes.
+    var pieces: [(product: Product, panels: Range<Int>)] = []
+    for product in products {
+      precondition(activations.serves(product.weights, kernels: self))
+      let geometry = product.weights.geometry
+      let panelWork = geometry.paddedColumns * (4 + activations.tokenCount)
+      let smallest = max(2, (1 << 15) / panelWork)
+      let piece = max(smallest, min(8, geometry.panelCount / (4 * pool.threadCount)) / 2 * 2)
+      for first in stride(from: 0, to: geometry.panelCount, by: piece) {
+        pieces.append((product, first..<min(first + piece, geometry.panelCount)))
+      }
+    }
+    pool.parallelFor(pieces.count) { index in
+      let (product, panels) = pieces[index]
+      multiply(
+        product.weights, activations, output: product.output,
+        outputStride: product.outputStride, panels: panels)
+    }
+  }
+
   /// Products of `weights` with every token of `activations`:
   /// `output[t · outputStride + n]` for all `paddedRows` rows n.
   ///
-  /// - Precondition: `activations` were loaded with these kernels for `weights`, or for a matrix of
-  ///   the same width, block size and column scales; `outputStride >= paddedRows`.
+  /// - Precondition: as for ``multiply(_:_:pool:)``; `outputStride >= paddedRows`.
   public func multiply(
     _ weights: WeightMatrix, _ activations: Activations, output: UnsafeMutablePointer<Float>,
     outputStride: Int, pool: WorkerPool
   ) {
-    let geometry = weights.geometry
-    precondition(activations.serves(weights, kernels: self))
-    precondition(outputStride >= geometry.paddedRows)
-    let output = SharedPointer(output)
-    // Pieces of whole register tiles, some for each thread, none so small that handing it out costs
-    // more than it takes.
-    let panelWork = geometry.paddedColumns * (4 + activations.tokenCount)
-    let smallest = max(2, (1 << 15) / panelWork)
-    let piece = max(smallest, min(8, geometry.panelCount / (4 * pool.threadCount)) / 2 * 2)
-    pool.parallelFor((geometry.panelCount + piece - 1) / piece) { index in
-      multiply(
-        weights, activations, output: output.pointer, outputStride: outputStride,
-        panels: index * piece..<min((index + 1) * piece, geometry.panelCount))
-    }
+    multiply(
+      [Product(weights, output: output, outputStride: outputStride)], activations, pool: pool)
   }
 }
 
