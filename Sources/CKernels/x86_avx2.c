@@ -111,6 +111,11 @@ INLINE i32x16 i_from_i8(const int8_t *p) {
   __m128i bytes = _mm_loadu_si128((const void *)p);
   return EACH_I(_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
 }
+// The same value, of which the compiler knows nothing.
+INLINE i32x16 i_opaque(i32x16 a) {
+  __asm__ volatile("" : "+x"(a.lo), "+x"(a.hi));
+  return a;
+}
 // Sixteen integers as bytes; those outside of -128...127 are undefined.
 INLINE __m128i i_to_i8(i32x16 a) {
   __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xD8);
@@ -161,6 +166,9 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 #define TOKEN_GROUP 4
 // Tokens for which weights are unpacked in registers only.
 #define STREAM_TOKENS 2
+// Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
+#define INDEPENDENT_VECTORS 4
+#define INDEPENDENT_DOTS 5
 
 #define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 #define FOR_EACH_STREAM_WIDTH(CASE) CASE(1) CASE(2)

@@ -9,9 +9,8 @@
 #include "CKernels.h"
 
 #pragma STDC FP_CONTRACT OFF
-#pragma clang attribute push( \
-    __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
-    apply_to = function)
+#define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#pragma clang attribute push(TARGET, apply_to = function)
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -61,6 +60,11 @@ INLINE i32x16 i_shift_right(i32x16 a, int bits) { return _mm512_srai_epi32(a, bi
 INLINE i32x16 i_from_i8(const int8_t *p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
 }
+// The same value, of which the compiler knows nothing.
+INLINE i32x16 i_opaque(i32x16 a) {
+  __asm__ volatile("" : "+v"(a));
+  return a;
+}
 // Sixteen integers as bytes; those outside of -128...127 are undefined.
 INLINE __m128i i_to_i8(i32x16 a) { return _mm512_cvtepi32_epi8(a); }
 
@@ -89,13 +93,16 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
   return _mm512_dpbusd_epi32(sums, weights, activations);
 }
 
-// Register tile of products with int8 activations: 20 sums, 2 weights, 1 activation.
+// Register tile of products with int8 activations: 16 sums, 2 weights, 1 activation.
 #define TILE_PANELS 2
-#define TOKEN_GROUP 10
+#define TOKEN_GROUP 8
 // Tokens for which weights are unpacked in registers only.
 #define STREAM_TOKENS 4
+// Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
+#define INDEPENDENT_VECTORS 8
+#define INDEPENDENT_DOTS 16
 
-#define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10)
+#define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
 #define FOR_EACH_STREAM_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 
 #include "bodies/functions.h"

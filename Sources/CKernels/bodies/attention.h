@@ -1,9 +1,7 @@
 // One tile of streaming attention. Positions sit in lanes for the scores, head dimensions for the
 // weighted sum of values; several vectors at once hide the latency of their fma chains.
 
-#define ATTENTION_VECTORS (TOKEN_GROUP == 4 ? 4 : 8)
-
-INLINE float exp1(float x) { 
+INLINE float exp1(float x) {
   float lanes[16];
   f_store(lanes, f_exp(f_set1(x)));
   return lanes[0];
@@ -12,7 +10,7 @@ INLINE float exp1(float x) {
 // Scores of `vectors` groups of sixteen positions, before they are scaled.
 INLINE void score_groups(const float *query, const float *keys, int64_t head_size, float *scores,
                          const int vectors) {
-  f32x16 sums[ATTENTION_VECTORS];
+  f32x16 sums[INDEPENDENT_VECTORS];
 #pragma clang loop unroll(full)
   for (int v = 0; v < vectors; v++) sums[v] = f_set1(0);
   for (int64_t d = 0; d < head_size; d++) {
@@ -43,7 +41,7 @@ INLINE void weigh_values(const float *weights, const float *values, int64_t coun
 INLINE void merge_values(const float *weights, const float *values, int64_t count,
                          int64_t head_size, bool first, float old, float new, float *output,
                          const int vectors) {
-  f32x16 sums[ATTENTION_VECTORS];
+  f32x16 sums[INDEPENDENT_VECTORS];
   weigh_values(weights, values, count, head_size, sums, vectors);
 #pragma clang loop unroll(full)
   for (int v = 0; v < vectors; v++) {
@@ -60,9 +58,9 @@ static void attend(const float *query, const float *keys, const float *values, i
   float weights[256];
   int64_t groups = (count + 15) / 16;
   int64_t group = 0;
-  for (; group + ATTENTION_VECTORS <= groups; group += ATTENTION_VECTORS) {
+  for (; group + INDEPENDENT_VECTORS <= groups; group += INDEPENDENT_VECTORS) {
     score_groups(query, keys + group * head_size * 16, head_size, weights + group * 16,
-                 ATTENTION_VECTORS);
+                 INDEPENDENT_VECTORS);
   }
   for (; group < groups; group++) {
     score_groups(query, keys + group * head_size * 16, head_size, weights + group * 16, 1);
@@ -97,9 +95,9 @@ static void attend(const float *query, const float *keys, const float *values, i
   float old = first ? 0 : exp1(state->maximum - merged);
   float new = first ? 1 : exp1(maximum - merged);
   int64_t d = 0;
-  for (; d + 16 * ATTENTION_VECTORS <= head_size; d += 16 * ATTENTION_VECTORS) {
+  for (; d + 16 * INDEPENDENT_VECTORS <= head_size; d += 16 * INDEPENDENT_VECTORS) {
     merge_values(weights, values + d, count, head_size, first, old, new, output + d,
-                 ATTENTION_VECTORS);
+                 INDEPENDENT_VECTORS);
   }
   for (; d + 64 <= head_size; d += 64) {
     merge_values(weights, values + d, count, head_size, first, old, new, output + d, 4);

@@ -17,24 +17,26 @@ static uint64_t read_memory(const void *memory, int64_t byte_count) {
   return total;
 }
 
-#define CHAINS (TOKEN_GROUP == 4 ? 4 : 16)
-
 static int64_t int8_chains(int64_t iterations, int32_t *sink) {
-  i32x16 sums[CHAINS];
-  for (int i = 0; i < CHAINS; i++) sums[i] = i_set1(*sink + i);
+  i32x16 sums[INDEPENDENT_DOTS];
+  for (int i = 0; i < INDEPENDENT_DOTS; i++) sums[i] = i_set1(*sink + i);
   operand weights = operand_of(i_set1(0x03050301 + *sink));
   i32x16 activations = i_set1(0x01020403 + *sink);
   for (int64_t n = 0; n < iterations; n++) {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < CHAINS; i++) sums[i] = dot4(sums[i], weights, activations);
+    for (int i = 0; i < INDEPENDENT_DOTS; i++) {
+      // Opaque, so that no product is computed once for all.
+      activations = i_opaque(activations);
+      sums[i] = dot4(sums[i], weights, activations);
+    }
   }
   int32_t lanes[16];
-  for (int i = 1; i < CHAINS; i++) sums[0] = i_add(sums[0], sums[i]);
+  for (int i = 1; i < INDEPENDENT_DOTS; i++) sums[0] = i_add(sums[0], sums[i]);
   i_store(lanes, sums[0]);
   for (int i = 0; i < 16; i++) *sink ^= lanes[i];
-  return iterations * CHAINS * 128;
+  return iterations * INDEPENDENT_DOTS * 128;
 }
 
 #define KERNEL_TABLE \
-  {TOKEN_GROUP, quantize, multiply_int8, multiply_f32, rms_norm, gated_silu, attend, divide, \
-   read_memory, int8_chains}
+  {TOKEN_GROUP, TILE_COLUMNS, quantize, multiply_int8, multiply_f32, rms_norm, gated_silu, attend, \
+   divide,      read_memory,  int8_chains}

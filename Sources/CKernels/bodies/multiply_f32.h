@@ -1,8 +1,6 @@
 // Products with float32 activations: columns of sixteen rows, as float32, times a group of tokens.
 // Where weights are stored in another form, a tile of columns is dequantized first.
 
-#define F32_COLUMNS 128
-
 // A tile of `columns` columns from `column` on of panel `panel`.
 INLINE void dequantize_bf16(const ck_weights *w, int64_t panel, int64_t column, int64_t columns,
                             float *tile) {
@@ -76,11 +74,11 @@ INLINE void multiply_f32_group(const float *tile, int64_t columns, const float *
 
 static void multiply_f32(const ck_weights *w, const ck_activations *x, float *output,
                          int64_t output_stride, int64_t first, int64_t last) {
-  float scratch[F32_COLUMNS * 16] __attribute__((aligned(64)));
+  float scratch[TILE_COLUMNS * 16] __attribute__((aligned(64)));
   for (int64_t panel = first; panel < last; panel++) {
-    for (int64_t column = 0; column < w->padded_columns; column += F32_COLUMNS) {
+    for (int64_t column = 0; column < w->padded_columns; column += TILE_COLUMNS) {
       int64_t left = w->padded_columns - column;
-      int64_t columns = left < F32_COLUMNS ? left : F32_COLUMNS;
+      int64_t columns = left < TILE_COLUMNS ? left : TILE_COLUMNS;
       const float *tile = scratch;
       switch (w->element_bits) {
         case 4: dequantize_blocks(w, panel, column, columns, scratch, 4); break;
@@ -91,7 +89,7 @@ static void multiply_f32(const ck_weights *w, const ck_activations *x, float *ou
       bool begins = column == 0;
       for (int64_t token = 0; token < x->tokens; token += TOKEN_GROUP) {
         int64_t width = x->tokens - token < TOKEN_GROUP ? x->tokens - token : TOKEN_GROUP;
-        const float *values = x->values + token * w->padded_columns + column * width;
+        const float *values = x->values + column * x->tokens + token * columns;
         float *out = output + token * output_stride + panel * 16;
         switch (width) { FOR_EACH_WIDTH(MULTIPLY_F32_CASE) }
       }

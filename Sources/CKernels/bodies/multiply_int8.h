@@ -8,8 +8,6 @@
 // After each block the exact sums join the float32 accumulators, which rest in `output` between
 // column tiles. -0 as their beginning makes the first fma a plain multiply.
 
-#define TILE_COLUMNS 256
-
 INLINE const char *code_lines(const ck_weights *w, int64_t panel, int64_t column, int bits) {
   return (const char *)w->codes + (panel * w->padded_columns + column) * 2 * bits;
 }
@@ -189,7 +187,6 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
                             int64_t output_stride, int64_t first, int64_t last, int64_t ahead,
                             const int bits, const int block_size) {
   int8_tile tile;
-  int64_t blocks = w->padded_columns / block_size;
   for (int64_t column = 0; column < w->padded_columns; column += TILE_COLUMNS) {
     int64_t left = w->padded_columns - column;
     int64_t columns = left < TILE_COLUMNS ? left : TILE_COLUMNS;
@@ -205,13 +202,17 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
       }
       for (int64_t token = 0; token < x->tokens; token += TOKEN_GROUP) {
         int64_t width = x->tokens - token < TOKEN_GROUP ? x->tokens - token : TOKEN_GROUP;
-        const int8_t *codes = x->codes + token * w->padded_columns + column * width;
-        int64_t place = token * blocks + column / block_size * width;
-        const float *scales = x->scales + place;
-        const int32_t *biases = x->biases + place;
+        int64_t place = column * x->tokens + token * columns;
+        const int8_t *codes = x->codes + place;
+        const float *scales = x->scales + place / block_size;
+        const int32_t *biases = x->biases + place / block_size;
         float *outputs[TILE_PANELS];
         for (int p = 0; p < TILE_PANELS; p++) {
           outputs[p] = output + token * output_stride + panels[p] * 16;
+          // The next group's accumulators lie a row apart each, too far for the hardware to guess.
+          for (int g = 0; g < TOKEN_GROUP; g++) {
+            __builtin_prefetch(outputs[p] + (TOKEN_GROUP + g) * output_stride, 1);
+          }
         }
         switch (width) { FOR_EACH_WIDTH(MULTIPLY_TILE_CASE) }
       }

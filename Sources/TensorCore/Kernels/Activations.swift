@@ -29,7 +29,7 @@ public final class Activations {
   public private(set) var isQuantized = false
   private var paddedColumns = 0
   private var groupSize = 32
-  /// Tokens of a full group: they are interleaved as `ck_activations` says.
+  /// How the batch is laid out: see `ck_activations`.
   private var tokenGroup = 1
   private let codeBuffer: AlignedBuffer
   private let scaleBuffer: AlignedBuffer
@@ -74,8 +74,10 @@ public final class Activations {
         let row = input + token * inputStride
         let finite =
           isQuantized
-          ? quantize(row, token: token, columns: columns, for: weights, kernels: kernels)
-          : copy(row, token: token, columns: columns)
+          ? kernels.quantize(
+            row, for: weights, token: token, tokenCount: tokenCount, codes: codes,
+            scales: scaleBuffer.floats, biases: biases)
+          : copy(row, token: token, columns: columns, tileColumns: kernels.tileColumns)
         if !finite { firstBad.min(token, ordering: .relaxed) }
       }
     }
@@ -83,37 +85,24 @@ public final class Activations {
     if bad < tokenCount { throw NonFiniteActivation(token: bad) }
   }
 
-  /// Where a token lies: its group's first token, the group's width, its place in the group.
-  private func place(of token: Int) -> (first: Int, width: Int, place: Int) {
-    let first = token / tokenGroup * tokenGroup
-    return (first, min(tokenGroup, tokenCount - first), token - first)
-  }
-
-  private func quantize(
-    _ row: UnsafePointer<Float>, token: Int, columns: Int, for weights: WeightMatrix,
-    kernels: Kernels
+  /// Copies one token's values to their places; false when one is not finite.
+  private func copy(
+    _ row: UnsafePointer<Float>, token: Int, columns: Int, tileColumns: Int
   ) -> Bool {
-    let (first, width, place) = place(of: token)
-    let blocks = first * (paddedColumns / groupSize) + place
-    return kernels.quantize(
-      row, columnScales: weights.columnScales?.pointer, columns: columns,
-      paddedColumns: paddedColumns, groupSize: groupSize, width: width,
-      codes: codeBuffer.base.assumingMemoryBound(to: Int8.self) + first * paddedColumns
-        + 4 * place,
-      scales: scaleBuffer.floats + blocks,
-      biases: biasBuffer.base.assumingMemoryBound(to: Int32.self) + blocks)
-  }
-
-  private func copy(_ row: UnsafePointer<Float>, token: Int, columns: Int) -> Bool {
-    let (first, width, place) = place(of: token)
-    let values = valueBuffer!.floats + first * paddedColumns + place
+    let first = token / tokenGroup * tokenGroup
+    let width = min(tokenGroup, tokenCount - first)
     var allFinite = true
-    for column in 0..<columns {
-      let value = row[column]
-      allFinite = allFinite && value.isFinite
-      values[column &* width] = value
+    for tile in stride(from: 0, to: paddedColumns, by: min(tileColumns, paddedColumns)) {
+      let count = min(tileColumns, paddedColumns - tile)
+      let values = valueBuffer!.floats + tile * tokenCount + first * count + token - first
+      let used = max(0, min(count, columns - tile))
+      for column in 0..<used {
+        let value = row[tile &+ column]
+        allFinite = allFinite && value.isFinite
+        values[column &* width] = value
+      }
+      for column in used..<count { values[column &* width] = 0 }
     }
-    for column in columns..<paddedColumns { values[column &* width] = 0 }
     return allFinite
   }
 
@@ -123,9 +112,17 @@ public final class Activations {
       && (!isQuantized || groupSize == weights.encoding.blockSize)
   }
 
+  private var codes: UnsafeMutablePointer<Int8> {
+    codeBuffer.base.assumingMemoryBound(to: Int8.self)
+  }
+
+  private var biases: UnsafeMutablePointer<Int32> {
+    biasBuffer.base.assumingMemoryBound(to: Int32.self)
+  }
+
   /// One token's codes, while tokens are not interleaved.
   func codes(of token: Int) -> UnsafePointer<Int8> {
-    UnsafePointer(codeBuffer.base.assumingMemoryBound(to: Int8.self) + token * paddedColumns)
+    UnsafePointer(codes + token * paddedColumns)
   }
 
   /// One token's scales, while tokens are not interleaved.
@@ -140,8 +137,8 @@ public final class Activations {
 
   fileprivate var batch: ck_activations {
     ck_activations(
-      codes: codeBuffer.base.assumingMemoryBound(to: Int8.self), scales: scaleBuffer.floats,
-      biases: biasBuffer.base.assumingMemoryBound(to: Int32.self), values: valueBuffer?.floats,
+      codes: codes, scales: scaleBuffer.floats,
+      biases: biases, values: valueBuffer?.floats,
       tokens: Int64(tokenCount))
   }
 }

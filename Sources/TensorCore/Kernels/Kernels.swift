@@ -7,15 +7,17 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
   public let instructionSet: InstructionSet
   /// Nil for the scalar reference.
   private let table: UnsafePointer<ck_kernels>?
-  /// Tokens that activations interleave.
-  let tokenGroup: Int
+  /// Tokens and columns of the tiles in which activations are laid out; see `ck_activations`.
+  let tokenGroup, tileColumns: Int
 
   /// - Precondition: the instruction set is supported.
   public init(_ instructionSet: InstructionSet) {
     precondition(instructionSet.isSupported)
     self.instructionSet = instructionSet
     table = instructionSet.table
+    // The reference reads one token after another.
     tokenGroup = table.map { Int($0.pointee.token_group) } ?? 1
+    tileColumns = table.map { Int($0.pointee.tile_columns) } ?? .max
   }
 
   /// The best kernels for this machine, or those that `QUARRY_ISA` names.
@@ -76,22 +78,24 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
     table.pointee.divide(output, state.sum, Int64(headSize))
   }
 
-  /// Quantizes one token's activations into its places in a group of `width` tokens
-  /// (see `ck_activations`); `codes`, `scales` and `biases` point to the token's first. False when a
-  /// value is not finite.
+  /// Quantizes one of `tokenCount` tokens into its places in a batch; false when a value is not
+  /// finite.
   func quantize(
-    _ input: UnsafePointer<Float>, columnScales: UnsafePointer<Float>?, columns: Int,
-    paddedColumns: Int, groupSize: Int, width: Int, codes: UnsafeMutablePointer<Int8>,
-    scales: UnsafeMutablePointer<Float>, biases: UnsafeMutablePointer<Int32>
+    _ input: UnsafePointer<Float>, for weights: WeightMatrix, token: Int, tokenCount: Int,
+    codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>,
+    biases: UnsafeMutablePointer<Int32>
   ) -> Bool {
+    let (geometry, groupSize) = (weights.geometry, weights.encoding.blockSize!)
+    let padded = geometry.paddedColumns
     if let table {
       return table.pointee.quantize(
-        input, columnScales, Int64(columns), Int64(paddedColumns), Int32(groupSize), Int64(width),
-        codes, scales, biases)
+        input, weights.columnScales?.pointer, Int64(geometry.columns), Int64(padded),
+        Int32(groupSize), Int64(token), Int64(tokenCount), codes, scales, biases)
     }
     return Reference.quantizeActivations(
-      input, columnScales: columnScales, columns: columns, paddedColumns: paddedColumns,
-      groupSize: groupSize, codes: codes, scales: scales)
+      input, columnScales: weights.columnScales?.pointer, columns: geometry.columns,
+      paddedColumns: padded, groupSize: groupSize, codes: codes + token * padded,
+      scales: scales + token * (padded / groupSize))
   }
 
   /// Products of panels `panels` of `weights` with every token of `activations`.
