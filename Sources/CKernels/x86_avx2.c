@@ -164,14 +164,11 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 // Register tile of products with int8 activations: 8 sums, 4 weights, 1 activation, 2 more.
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
-// Tokens for which weights are unpacked in registers only.
-#define STREAM_TOKENS 2
 // Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
 #define INDEPENDENT_VECTORS 4
 #define INDEPENDENT_DOTS 5
 
 #define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
-#define FOR_EACH_STREAM_WIDTH(CASE) CASE(1) CASE(2)
 
 #include "bodies/functions.h"
 #include "bodies/activations.h"

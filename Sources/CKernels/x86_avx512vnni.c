@@ -96,14 +96,11 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 // Register tile of products with int8 activations: 16 sums, 2 weights, 1 activation.
 #define TILE_PANELS 2
 #define TOKEN_GROUP 8
-// Tokens for which weights are unpacked in registers only.
-#define STREAM_TOKENS 4
 // Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
 #define INDEPENDENT_VECTORS 8
 #define INDEPENDENT_DOTS 16
 
 #define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
-#define FOR_EACH_STREAM_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 
 #include "bodies/functions.h"
 #include "bodies/activations.h"

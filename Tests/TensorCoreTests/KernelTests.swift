@@ -19,11 +19,6 @@ struct ScalarKernelTests {
   }
 
   @Test(arguments: products)
-  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.largeProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
   func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
     try checks.patterns(encoding, precision: precision)
   }

@@ -1,12 +1,16 @@
-// Products with int8 activations.
+// Products with int8 activations. The register tile:
 //
-//              group of tokens           Weights of one column tile are unpacked once; then each
-//             t0   t1   t2 ...           group of tokens runs over it. In registers: one int32 sum
-//   panel 0  [16] [16] [16]              of sixteen rows for each (panel, token). A step multiplies
-//   panel 1  [16] [16] [16]              four columns: one load per panel, one broadcast per token.
+//              group of tokens
+//             t0   t1   t2 ...           One int32 sum of sixteen rows for each (panel, token). A
+//   panel 0  [16] [16] [16]              step multiplies four columns: one load for each panel,
+//   panel 1  [16] [16] [16]              one broadcast for each token.
 //
-// After each block the exact sums join the float32 accumulators, which rest in `output` between
-// column tiles. -0 as their beginning makes the first fma a plain multiply.
+// After each block the exact sums join the float32 accumulators. -0 as their beginning makes the
+// first fma a plain multiply.
+//
+// Up to one group of tokens, a panel's codes are unpacked on their way from memory and used at
+// once. With more, the codes of a column tile are unpacked once to the first-level cache, and every
+// group runs over them; meanwhile the accumulators rest in `output`.
 
 INLINE const char *code_lines(const ck_weights *w, int64_t panel, int64_t column, int bits) {
   return (const char *)w->codes + (panel * w->padded_columns + column) * 2 * bits;
@@ -24,7 +28,7 @@ INLINE i32x16 broadcast4(const int8_t *codes) {
   return i_set1(four);
 }
 
-// ---- Few tokens: weights pass through registers once -----------------------------------------
+// ---- One group of tokens: weights pass through registers once --------------------------------
 
 // How far ahead of the line in use memory is asked for.
 #define PREFETCH_BYTES 4096
@@ -36,12 +40,12 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
   int64_t blocks = w->padded_columns / block_size;
   const int8_t *block_scales = w->block_scales + panel * blocks * 16;
   table entries = bits == 4 ? table_of(w->codebook) : (table){0};
-  f32x16 sums[STREAM_TOKENS];
+  f32x16 sums[TOKEN_GROUP];
 #pragma clang loop unroll(full)
   for (int g = 0; g < width; g++) sums[g] = f_set1(-0.0f);
   for (int64_t block = 0; block < blocks; block++) {
     // Two chains for each token: columns 0-3 and 4-7 of every eight.
-    i32x16 low[STREAM_TOKENS], high[STREAM_TOKENS];
+    i32x16 low[TOKEN_GROUP], high[TOKEN_GROUP];
 #pragma clang loop unroll(full)
     for (int g = 0; g < width; g++) {
       low[g] = dot_start(x->biases[block * width + g]);
@@ -82,7 +86,7 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
   }
 }
 
-// ---- Many tokens: a column tile is unpacked to the first-level cache -------------------------
+// ---- More tokens: a column tile is unpacked to the first-level cache -------------------------
 
 typedef struct {
   // [column / 4][panel][64 bytes], [block][panel][16 rows]
@@ -238,7 +242,7 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
   static void name(const ck_weights *w, const ck_activations *x, float *output, \
                    int64_t output_stride, int64_t first, int64_t last) { \
     const int bits = element_bits, block_size = columns; \
-    switch (x->tokens) { FOR_EACH_STREAM_WIDTH(STREAM_CASE) } \
+    switch (x->tokens) { FOR_EACH_WIDTH(STREAM_CASE) } \
     const int64_t tile_bytes = TILE_COLUMNS * 2 * bits; \
     const int64_t panel_bytes = w->padded_columns * 2 * bits; \
     if (x->tokens > PANEL_MAJOR_TOKENS) { \

@@ -132,7 +132,8 @@ struct KernelChecks {
   /// The bits of a token do not depend on the threads, nor on the other tokens of its batch.
   func invariance(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
     var random = SplitMix64(seed: 300 + UInt64(encoding.rawValue))
-    let (columns, tokens) = (320, 80)
+    // The reference has no tiles whose borders a batch could cross.
+    let (columns, tokens) = (320, kernels.instructionSet == .scalar ? 9 : 80)
     let weights = sampleMatrix(
       encoding, rows: 200, columns: columns, columnScales: true, random: &random)
     let input = sampleActivations(tokens: tokens, columns: columns, random: &random)
@@ -144,7 +145,7 @@ struct KernelChecks {
       #expect(again == whole, "\(threads) threads")
     }
     let pool = WorkerPool(threadCount: 2)
-    for cut in [1, 2, 3, 4, 7, 8, 13, 64, 66] {
+    for cut in [1, 2, 3, 4, 7, 8, 13, 64, 66] where cut < tokens {
       var pieces: [Float] = []
       for first in stride(from: 0, to: tokens, by: cut) {
         let count = min(cut, tokens - first)
