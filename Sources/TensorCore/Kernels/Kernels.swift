@@ -154,22 +154,22 @@ extension Kernels {
   public func multiply(_ products: [Product], _ activations: Activations, pool: WorkerPool) {
     // Pieces of whole register tiles, some for each thread, none so small that handing it out costs
     // more than it takes.
-    var pieces: [(product: Product, panels: Range<Int>)] = []
-    for product in products {
+    var pieces: [(product: Int, panels: Range<Int>)] = []
+    for (index, product) in products.enumerated() {
       precondition(activations.serves(product.weights, kernels: self))
       let geometry = product.weights.geometry
       let panelWork = geometry.paddedColumns * (4 + activations.tokenCount)
       let smallest = max(2, (1 << 15) / panelWork)
       let piece = max(smallest, min(8, geometry.panelCount / (4 * pool.threadCount)) / 2 * 2)
       for first in stride(from: 0, to: geometry.panelCount, by: piece) {
-        pieces.append((product, first..<min(first + piece, geometry.panelCount)))
+        pieces.append((index, first..<min(first + piece, geometry.panelCount)))
       }
     }
     pool.parallelFor(pieces.count) { index in
-      let (product, panels) = pieces[index]
+      let product = products[pieces[index].product]
       multiply(
         product.weights, activations, output: product.output,
-        outputStride: product.outputStride, panels: panels)
+        outputStride: product.outputStride, panels: pieces[index].panels)
     }
   }
 
