@@ -119,7 +119,7 @@ extension TemplateInterpreter {
     let first = clamp(try bound(start), step > 0 ? low : high)
     let end = clamp(try bound(stop), step > 0 ? high : low)
     let length = Self.count(from: first, to: end, by: max(step, -.max)) ?? 0
-    return try take(value, from: first, by: step, count: length)
+    return try take(value, from: first, to: end, by: step, count: length)
   }
 
   private func bound(_ value: TemplateValue) throws(TemplateError) -> Int? {
@@ -128,7 +128,7 @@ extension TemplateInterpreter {
   }
 
   private mutating func take(
-    _ value: TemplateValue, from first: Int, by step: Int, count: Int
+    _ value: TemplateValue, from first: Int, to end: Int, by step: Int, count: Int
   ) throws(TemplateError) -> TemplateValue {
     // Only used up to `count`, so that the product cannot overflow.
     let position = { (index: Int) -> Int in first + index * step }
@@ -146,14 +146,10 @@ extension TemplateInterpreter {
     case .tuple(let elements):
       return .tuple(try list((0..<count).map { elements.elements[position($0)] }))
     case .range(let range):
-      guard count > 0 else {
-        return .range(TemplateRange(start: 0, stop: 0, step: 1, count: 0))
+      let (stride, isTooSteep) = range.step.multipliedReportingOverflow(by: step)
+      guard !isTooSteep, let start = range.bound(first), let stop = range.bound(end) else {
+        throw failure("integer overflow in a slice")
       }
-      let start = range[first]
-      let (stride, tooSteep) = range.step.multipliedReportingOverflow(by: step)
-      let (length, tooLong) = stride.multipliedReportingOverflow(by: count)
-      let (stop, tooFar) = start.addingReportingOverflow(length)
-      guard !tooSteep, !tooLong, !tooFar else { throw failure("integer overflow in a slice") }
       return .range(TemplateRange(start: start, stop: stop, step: stride, count: count))
     default: throw failure("a value of type '\(value.typeName)' cannot be sliced")
     }

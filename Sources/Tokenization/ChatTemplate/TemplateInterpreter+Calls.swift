@@ -109,6 +109,7 @@ extension TemplateInterpreter {
       if case .object(let object) = argument {
         builder = TemplateObject.Builder(object)
       } else {
+        if case .undefined(let message) = argument { throw failure(message) }
         for pair in try elements(of: argument) {
           let parts = try elements(of: pair)
           guard parts.count == 2 else { throw failure("'\(function)' needs pairs") }

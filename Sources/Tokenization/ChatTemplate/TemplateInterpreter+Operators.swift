@@ -95,7 +95,7 @@ extension TemplateInterpreter {
     case .multiply: result = a.multipliedReportingOverflow(by: b)
     case .divide:
       guard b != 0 else { throw failure("division by zero") }
-      return .double(Double(a) / Double(b))
+      return .double(Self.quotient(a, b))
     case .floorDivide:
       guard b != 0 else { throw failure("division by zero") }
       result = a.dividedReportingOverflow(by: b)
@@ -115,6 +115,19 @@ extension TemplateInterpreter {
       throw failure("integer overflow in '\(operation.rawValue)'")
     }
     return .integer(result.partialValue)
+  }
+
+  /// a / b rounded once, also where a or b has more bits than a `Double`.
+  private static func quotient(_ a: Int, _ b: Int) -> Double {
+    if a.magnitude <= 1 << 53, b.magnitude <= 1 << 53 { return Double(a) / Double(b) }
+    // Scale both to 64 bits; the quotient then has 64 bits, and a remainder sets the lowest.
+    let (scaleA, scaleB) = (a.magnitude.leadingZeroBitCount, b.magnitude.leadingZeroBitCount)
+    let (high, divisor) = ((a.magnitude << scaleA) >> 1, b.magnitude << scaleB)
+    if high == 0 { return 0 }
+    let (bits, remainder) = divisor.dividingFullWidth((high, (a.magnitude << scaleA) << 63))
+    let size = Double(bits | (remainder == 0 ? 0 : 1))
+    let exponent = scaleB - scaleA - 63
+    return Double(sign: (a < 0) != (b < 0) ? .minus : .plus, exponent: exponent, significand: size)
   }
 
   private func power(_ base: Int, _ exponent: Int) -> (partialValue: Int, overflow: Bool) {

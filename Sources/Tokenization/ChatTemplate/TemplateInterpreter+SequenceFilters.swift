@@ -36,7 +36,7 @@ extension TemplateInterpreter {
       }
     case .join:
       let bound = try bind(call, name, ["d", "attribute"])
-      let path = try attributePath(bound[1] ?? .none)
+      let path = attributePath(bound[1] ?? .none)
       var parts: [TemplateText] = []
       for element in try elements(of: value) {
         parts.append(try string(try follow(path, from: element)))
@@ -60,10 +60,9 @@ extension TemplateInterpreter {
   // MARK: - Attribute paths
 
   /// The indexes that an attribute argument such as `"function.name"` or `0` stands for.
-  func attributePath(_ attribute: TemplateValue) throws(TemplateError) -> [TemplateValue] {
+  func attributePath(_ attribute: TemplateValue) -> [TemplateValue] {
     switch attribute {
     case .none: return []
-    case .integer: return [attribute]
     case .string(let text):
       let parts = text.string.split(separator: ".", omittingEmptySubsequences: false)
       return parts.map { part in
@@ -71,7 +70,7 @@ extension TemplateInterpreter {
         return isNumber
           ? Int(part).map { .integer($0) } ?? .text(String(part)) : .text(String(part))
       }
-    default: throw unsuitable(attribute, "'attribute'")
+    default: return [attribute]
     }
   }
 
@@ -96,7 +95,7 @@ extension TemplateInterpreter {
     var results: [TemplateValue] = []
     if call.positional.isEmpty, call.keywords.contains(where: { $0.name == "attribute" }) {
       let bound = try bind(call, "map", ["attribute", "default"])
-      let path = try attributePath(bound[0]!)
+      let path = attributePath(bound[0]!)
       for element in try elements(of: value) {
         results.append(try follow(path, from: element, default: bound[1] ?? .none))
       }
@@ -127,7 +126,7 @@ extension TemplateInterpreter {
       guard !inner.positional.isEmpty else {
         throw failure("'\(filter.rawValue)' needs the name of an attribute")
       }
-      path = try attributePath(inner.positional.removeFirst())
+      path = attributePath(inner.positional.removeFirst())
     }
     var testName: String?
     if !inner.positional.isEmpty {
@@ -200,7 +199,7 @@ extension TemplateInterpreter {
     var caseSensitive = false
     var reverse = false
     if let flag = bound[0] { caseSensitive = try isTrue(flag) }
-    if let flag = bound[2] { reverse = try isTrue(flag) }
+    if let flag = bound[2] { reverse = try integer(flag, "'reverse'") != 0 }
     let by = try string(bound[1] ?? .text("key")).string
     guard by == "key" || by == "value" else {
       throw failure("'dictsort' sorts by \"key\" or \"value\"")
@@ -222,7 +221,7 @@ extension TemplateInterpreter {
     let bound = try bind(call, filter.rawValue, parameters)
     var reverse = false
     var caseSensitive = false
-    if filter == .sort, let flag = bound[0] { reverse = try isTrue(flag) }
+    if filter == .sort, let flag = bound[0] { reverse = try integer(flag, "'reverse'") != 0 }
     if let flag = bound[parameters.count - 2] { caseSensitive = try isTrue(flag) }
     let attribute = bound[parameters.count - 1] ?? .none
     let elements = try elements(of: value)
@@ -232,7 +231,7 @@ extension TemplateInterpreter {
       let order = try sortedIndexes(keys, reverse: reverse)
       return .array(try list(order.map { elements[$0] }))
     }
-    let path = try attributePath(attribute)
+    let path = attributePath(attribute)
     for element in elements {
       keys.append(try folded(try follow(path, from: element), caseSensitive))
     }
@@ -264,7 +263,7 @@ extension TemplateInterpreter {
     }
     var keys: [TemplateValue] = []
     for attribute in attributes {
-      let value = try follow(try attributePath(attribute), from: element)
+      let value = try follow(attributePath(attribute), from: element)
       keys.append(try folded(value, caseSensitive))
     }
     return .array(try list(keys))

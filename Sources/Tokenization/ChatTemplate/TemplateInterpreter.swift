@@ -262,14 +262,18 @@ struct TemplateInterpreter {
     let index = loops.count
     loops.append(LoopState(elements: elements, loop: loop, scope: scope))
     let loopName = program.names.firstIndex(of: "loop")
+    var wasCompleted = false
     while let element = try nextElement(ofLoop: index) {
       try step()
       let inner = enter(loop.scope, parent: scope)
       try assign(element, to: loop.target, in: inner)
       if let loopName { inner.values[loopName] = .loop(index) }
-      if try run(loop.body, in: inner) == .leave { break }
+      let flow = try run(loop.body, in: inner)
+      if flow == .leave { break }
+      if flow == .normal { wasCompleted = true }
     }
-    if loops[index].index >= 0 { return .normal }
+    // Jinja's `else` also runs where `break` or `continue` cut every iteration short.
+    if wasCompleted { return .normal }
     return try run(loop.otherwise, in: enter(loop.otherwiseScope, parent: scope))
   }
 }

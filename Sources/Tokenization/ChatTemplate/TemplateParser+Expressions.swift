@@ -243,14 +243,21 @@ extension TemplateParser {
       guard skip(.colon) else { break }
       isSlice = true
     }
-    if isAt(.comma) { throw error("a subscript of several expressions is not supported") }
-    try expect(.symbol(.rightBracket))
     if isSlice {
+      if isAt(.comma) { throw error("a subscript of several slices is not supported") }
+      try expect(.symbol(.rightBracket))
       return .slice(
         bounds[0], bounds.count > 1 ? bounds[1] : nil, bounds.count > 2 ? bounds[2] : nil)
     }
-    guard let index = bounds[0] else { throw error("an empty subscript") }
-    return .element(index)
+    if let index = bounds[0], skip(.rightBracket) { return .element(index) }
+    // Several indexes make a tuple, as do none.
+    var indexes = bounds.compactMap { $0 }
+    while !isAt(.rightBracket) {
+      try expect(.symbol(.comma))
+      indexes.append(try parseExpression())
+    }
+    advance()
+    return .element(.tuple(indexes))
   }
 
   private mutating func parseArguments() throws(TemplateError) -> TemplateArguments {

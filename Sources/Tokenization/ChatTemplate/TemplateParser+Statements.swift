@@ -293,7 +293,7 @@ extension TemplateParser {
       }
       guard skip(.comma) else { break }
       isTuple = true
-      if isAt("in") || isAt(.assign) || isAt(.rightParenthesis) { break }
+      if isAt("in") || isAt(.rightParenthesis) { break }
     }
     leave()
     return isTuple ? .tuple(targets) : targets[0]

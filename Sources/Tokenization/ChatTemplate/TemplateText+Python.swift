@@ -91,11 +91,8 @@ extension TemplateText {
     while true {
       rest = rest.drop(while: Self.isSpace)
       if rest.isEmpty { break }
-      var word = rest.prefix { words.count >= limit || !Self.isSpace($0) }
+      let word = rest.prefix { words.count >= limit || !Self.isSpace($0) }
       rest = rest[word.endIndex...]
-      if words.count >= limit {
-        while let last = word.last, Self.isSpace(last) { word.removeLast() }
-      }
       words.append(fromEnd ? TemplateText(word.reversed()) : TemplateText(word))
     }
     return fromEnd ? words.reversed() : words

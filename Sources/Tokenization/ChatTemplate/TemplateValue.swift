@@ -129,6 +129,14 @@ struct TemplateRange: Sendable {
   let count: Int
 
   subscript(index: Int) -> Int { start + index * step }
+
+  /// What stands at `index`, which may lie beyond the ends; nil where that overflows.
+  func bound(_ index: Int) -> Int? {
+    let (distance, isTooLong) = index.multipliedReportingOverflow(by: step)
+    let (bound, isTooFar) = start.addingReportingOverflow(distance)
+    return isTooLong || isTooFar ? nil : bound
+  }
+
   var values: [TemplateValue] { (0..<count).map { .integer(self[$0]) } }
 }
 
@@ -157,7 +165,11 @@ enum TemplateKey: Hashable, Sendable {
     case .loop(let index): self = .identity("loop", index)
     case .iterator(let index): self = .identity("iterator", index)
     case .function(let function): self = .identity(function.rawValue, 0)
-    case .tuple, .array, .object, .view, .range, .method: return nil
+    case .range(let range):
+      // Ranges are equal that give the same numbers.
+      let step = range.count > 1 ? range.step : 0
+      self = .identity("range \(range.count) \(step)", range.count > 0 ? range.start : 0)
+    case .tuple, .array, .object, .view, .method: return nil
     }
   }
 }
