@@ -2,16 +2,16 @@ import Foundation
 import JSON
 import TestSupport
 import Testing
-
-@testable import Tokenization
+import Tokenization
 
 /// Templates that were made to do harm: a typed error, soon, whatever they say.
 @Suite struct TemplateHostileTests {
   static let date = TemplateDate(year: 2025, month: 4, day: 12)
-  static let messages: JSONValue = [
-    ["role": "system", "content": "Answer briefly."], ["role": "user", "content": "Hé 😀"],
-    ["role": "assistant", "content": "<think>x</think>\n\nyes"],
-  ]
+  static let messages = try! JSONValue(
+    parsing: #"""
+      [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "Hé 😀"},
+       {"role": "assistant", "content": "<think>x</think>\n\nyes"}]
+      """#)
 
   /// Anything but a trap or a hang is fine.
   private static func survive(_ source: String) {
@@ -66,8 +66,8 @@ import Testing
     String(repeating: text, count: count)
   }
 
-  @Test(arguments: [
-    ("parentheses", times("(", 100_000)), ("lists", "{{ " + times("[", 100_000) + " }}"),
+  static let nested: [(String, String)] = [
+    ("parentheses", "{{ " + times("(", 100_000)), ("lists", "{{ " + times("[", 100_000) + " }}"),
     ("closed lists", "{{ " + times("[", 90) + times("]", 90) + " }}{{ " + times("[", 5_000)),
     ("not", "{{ " + times("not ", 100_000) + "x }}"),
     ("signs", "{{ " + times("-", 100_000) + "1 }}"),
@@ -77,65 +77,71 @@ import Testing
     ("targets", "{% set " + times("(", 100_000) + "x = 1 %}"),
     ("macros", times("{% macro f() %}", 100_000)), ("comment", times("{#", 100_000)),
     ("raw", times("{% raw %}", 100_000)), ("a long template", times("x", 1 << 20 + 1)),
-  ])
+  ]
+
+  @Test(arguments: nested)
   func nesting(name: String, source: String) {
     #expect(throws: TemplateError.self) { try ChatTemplate(source) }
   }
 
-  @Test(arguments: [
+  static let long: [(String, String)] = [
     ("chain of attributes", "{{ messages" + times("[0]", 50_000) + " }}"),
     ("chain of sums", "{{ 1" + times(" + 1", 50_000) + " }}"),
     ("chain of filters", "{{ 'a'" + times("|upper", 50_000) + " }}"),
     ("elif", "{% if 0 %}" + times("{% elif 0 %}", 30_000) + "{% endif %}"),
     ("names", (0..<20_000).map { "{% set a\($0) = \($0) %}" }.joined()),
-  ])
+  ]
+
+  @Test(arguments: long)
   func longButShallow(name: String, source: String) {
     Self.survive(source)
   }
 
-  @Test(arguments: [
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
-    "{{ range(1000000000)|list }}", "{{ range(-9223372036854775807, 9223372036854775807) }}",
-    "{{ 'x' * 1000000000 }}", "{{ [0] * 1000000000 }}",
-    "{{ ('x' * 100000)|replace('x', 'y' * 100000) }}",
-    "{{ ('x' * 100000)|replace('', 'y' * 100000) }}", "{{ range(99999)|join('y' * 100000) }}",
-    "{{ ('y' * 100000).join(('x' * 100000)|list) }}", "{{ ('a\n' * 100000)|indent(100000) }}",
-    "{{ [[[1]]]|tojson(indent=1000000000) }}",
-    "{{ [[[[[1, 2]]]]]|tojson(indent='x' * 100000000) }}",
-    "{% set ns = namespace(x='x') %}{% for i in range(99999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-    "{% set ns = namespace(x='x') %}{% for i in range(99999) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-    "{% set ns = namespace(x=[1]) %}{% for i in range(99999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-    "{% set ns = namespace(x=[1]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}",
-    "{% set ns = namespace(x={}) %}{% for i in range(99999) %}{% set ns.x = {'a': ns.x} %}{% endfor %}",
-    "{% set ns = namespace(x=(1, 2)) %}{% for i in range(99) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}{{ ns.x }}",
-    "{% set ns = namespace(x=(1, 2)) %}{% for i in range(99) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}{{ {ns.x: 1} }}",
-    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson }}",
-    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == ns.x }}",
-    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x < ns.x }}",
-    "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns }}",
-    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}",
-    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(20) }}{{ f(40) }}",
-    "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro %}{{ g() }}",
-    "{% set x = 'ab' * 1000000 %}{% for i in range(99999) %}{{ 'b' * 1000000 in x }}{% endfor %}",
-    "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if x.split('a' * 500000 ~ 'b') %}{% endif %}{% endfor %}",
-    "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if x|upper == x %}{% endif %}{% endfor %}",
-    "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if {x: 1}[x] %}{% endif %}{% endfor %}",
-    "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if x[:999999] %}{% endif %}{% endfor %}",
-    "{% set x = ('é' * 1000000) %}{% for i in range(99999) %}{% if x[999999] %}{% endif %}{% endfor %}",
-    "{% for i in range(99999) %}{% if range(99999)|list|sort %}{% endif %}{% endfor %}",
-    "{% for i in range(99999) %}{% if range(99999)|map('string')|join %}{% endif %}{% endfor %}",
-    "{% for i in range(99999) %}{% if 99998 in range(99999) %}{% endif %}{% endfor %}",
-    "{% for i in range(99999) %}{{ 'y' * 9999 }}{% endfor %}",
-    "{% for i in range(99999) if range(99999)|sum > 0 %}{% endfor %}",
-    "{% set ns = namespace(x=0) %}{% for i in range(99999) %}{% for j in range(999) %}{% set ns.x = namespace(y=ns.x) %}{% endfor %}{% endfor %}",
-    "{{ strftime_now('%c' * 10000000) }}", "{{ ('9' * 10000000)|int }}", "{{ 9 ** 9 ** 9 ** 9 }}",
-    "{{ dict([('a' * 10000000, 1)] * 1000) }}", "{{ [('x' * 1000000)] * 1000000 }}",
-    "{{ (['x' * 1000000] * 1000)|join }}", "{{ (['x' * 1000000] * 1000) }}",
-    "{{ (['\\n' * 1000000] * 1000)|tojson }}",
-    "{{ messages[0].content[::9223372036854775807] * 99999999999 }}",
-  ])
+  @Test(
+    .serialized,
+    arguments: [
+      "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+      "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+      "{{ range(1000000000)|list }}", "{{ range(-9223372036854775807, 9223372036854775807) }}",
+      "{{ 'x' * 1000000000 }}", "{{ [0] * 1000000000 }}",
+      "{{ ('x' * 100000)|replace('x', 'y' * 100000) }}",
+      "{{ ('x' * 100000)|replace('', 'y' * 100000) }}", "{{ range(99999)|join('y' * 100000) }}",
+      "{{ ('y' * 100000).join(('x' * 100000)|list) }}", "{{ ('a\n' * 100000)|indent(100000) }}",
+      "{{ [[[1]]]|tojson(indent=1000000000) }}",
+      "{{ [[[[[1, 2]]]]]|tojson(indent='x' * 100000000) }}",
+      "{% set ns = namespace(x='x') %}{% for i in range(99999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+      "{% set ns = namespace(x='x') %}{% for i in range(99999) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}",
+      "{% set ns = namespace(x={}) %}{% for i in range(99999) %}{% set ns.x = {'a': ns.x} %}{% endfor %}",
+      "{% set ns = namespace(x=(1, 2)) %}{% for i in range(99) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}{{ ns.x }}",
+      "{% set ns = namespace(x=(1, 2)) %}{% for i in range(99) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}{{ {ns.x: 1} }}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson }}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == ns.x }}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x < ns.x }}",
+      "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns }}",
+      "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+      "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+      "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(20) }}{{ f(40) }}",
+      "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro %}{{ g() }}",
+      "{% set x = 'ab' * 1000000 %}{% for i in range(99999) %}{{ 'b' * 1000000 in x }}{% endfor %}",
+      "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if x.split('a' * 500000 ~ 'b') %}{% endif %}{% endfor %}",
+      "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if x|upper == x %}{% endif %}{% endfor %}",
+      "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if {x: 1}[x] %}{% endif %}{% endfor %}",
+      "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{% if x[:999999] %}{% endif %}{% endfor %}",
+      "{% set x = ('é' * 1000000) %}{% for i in range(99999) %}{% if x[999999] %}{% endif %}{% endfor %}",
+      "{% for i in range(99999) %}{% if range(99999)|list|sort %}{% endif %}{% endfor %}",
+      "{% for i in range(99999) %}{% if range(99999)|map('string')|join %}{% endif %}{% endfor %}",
+      "{% for i in range(99999) %}{% if 99998 in range(99999) %}{% endif %}{% endfor %}",
+      "{% for i in range(99999) %}{{ 'y' * 9999 }}{% endfor %}",
+      "{% for i in range(99999) if range(99999)|sum > 0 %}{% endfor %}",
+      "{% set ns = namespace(x=0) %}{% for i in range(99999) %}{% for j in range(999) %}{% set ns.x = namespace(y=ns.x) %}{% endfor %}{% endfor %}",
+      "{{ strftime_now('%c' * 10000000) }}", "{{ ('9' * 10000000)|int }}", "{{ 9 ** 9 ** 9 ** 9 }}",
+      "{{ dict([('a' * 10000000, 1)] * 1000) }}", "{{ [('x' * 1000000)] * 1000000 }}",
+      "{{ (['x' * 1000000] * 1000)|join }}", "{{ (['x' * 1000000] * 1000) }}",
+      "{{ (['\\n' * 1000000] * 1000)|tojson }}",
+      "{{ messages[0].content[::9223372036854775807] * 99999999999 }}",
+    ])
   func bombs(source: String) throws {
     let template = try ChatTemplate(source)
     let clock = ContinuousClock()
@@ -159,7 +165,8 @@ import Testing
 
   @Test func longConversationsStayWithinTheBounds() throws {
     let turns = (0..<2_000).map { index -> JSONValue in
-      ["role": index % 2 == 0 ? "user" : "assistant", "content": .string(Self.times("word ", 100))]
+      let role: JSONValue = index % 2 == 0 ? "user" : "assistant"
+      return .object(["role": role, "content": .string(Self.times("word ", 100))])
     }
     let folder = Place.goldens.appending(path: "templates")
     for name in ["turns", "thinking", "alternating"] {

@@ -14,8 +14,7 @@ import Tokenization
     }
   }
 
-  /// What is not supported, or beyond 64 bits, is refused by name and line.
-  @Test(arguments: [
+  static let refused: [(String, String)] = [
     ("{{ 9223372036854775807 + x }}", "'+'"), ("{{ 2 ** 63 }}", "'**'"),
     ("{{ 9223372036854775807 * 2 }}", "'*'"), ("{{ -9223372036854775807 - 2 }}", "'-'"),
     ("{{ 9223372036854775808 }}", "9223372036854775808"),
@@ -39,7 +38,10 @@ import Tokenization
     ("{{ missing.name }}", "'missing'"),
     ("{{ s + missing }}", "'missing'"), ("{{ s + x }}", "'str' and 'int'"),
     ("{{ none + s }}", "'NoneType'"),
-  ])
+  ]
+
+  /// What is not supported, or beyond 64 bits, is refused by name and line.
+  @Test(arguments: refused)
   func namesWhatIsWrong(source: String, part: String) throws {
     let error = try #require(Self.error("first\n\n" + source))
     #expect(error.message.contains(part), "\(error)")
@@ -77,12 +79,12 @@ import Tokenization
     let template = try ChatTemplate(
       "{{ messages|tojson }}{{ tools }}{{ documents }}{{ add_generation_prompt }}"
         + "{{ bos_token }}{{ eos_token is defined }}{{ thinking }}")
-    var input = ChatInput(messages: [["role": "user", "content": "Hi"]])
+    var input = ChatInput(messages: try JSONValue(parsing: #"[{"role": "user", "content": "Hi"}]"#))
     #expect(
       try template.render(input, date: Self.date)
         == #"[{"role": "user", "content": "Hi"}]NoneNoneTrueFalse"#)
-    input.tools = []
-    input.documents = [["text": "a"]]
+    input.tools = .array([])
+    input.documents = .array([.object(["text": "a"])])
     input.addGenerationPrompt = false
     input.specialTokens = ["bos_token": "<s>", "eos_token": "</s>"]
     input.variables = ["thinking": true, "bos_token": "<b>"]
@@ -93,11 +95,11 @@ import Tokenization
 
   @Test func messagesLoseNullsAndKeepReasoningUnderBothNames() throws {
     let template = try ChatTemplate("{{ messages[0] }}")
-    func render(_ message: JSONValue) throws -> String {
-      try template.render(ChatInput(messages: [message]), date: Self.date)
+    func render(_ message: JSONObject) throws -> String {
+      try template.render(ChatInput(messages: .array([.object(message)])), date: Self.date)
     }
     #expect(
-      try render(["role": "user", "content": nil, "tool_calls": .null]) == "{'role': 'user'}")
+      try render(["role": "user", "content": .null, "tool_calls": .null]) == "{'role': 'user'}")
     #expect(
       try render(["role": "assistant", "reasoning": "hm"])
         == "{'thinking': 'hm', 'role': 'assistant', 'reasoning': 'hm', 'reasoning_content': 'hm'}")
@@ -108,7 +110,7 @@ import Tokenization
 
   @Test func messagesMustBeObjects() throws {
     let template = try ChatTemplate("")
-    for messages in ["x", ["x"], ["role": "user"]] as [JSONValue] {
+    for messages: JSONValue in ["x", .array(["x"]), .object(["role": "user"])] {
       #expect(throws: TemplateError.self) {
         try template.render(ChatInput(messages: messages), date: Self.date)
       }

@@ -25,9 +25,9 @@ enum TemplateLimits {
   /// Nesting of lists and dictionaries.
   static let valueDepth = 200
   /// Statements, expressions and list elements visited in one rendering.
-  static let steps = 4_000_000
+  static let steps = 2_000_000
   /// Bytes of text, lists and output that one rendering reads or builds.
-  static let bytes = 1 << 28
+  static let bytes = 1 << 27
   /// What a list element counts as, in bytes.
   static let elementBytes = 32
   /// Elements of one `range`; the same as Jinja's sandbox allows.
