@@ -88,6 +88,7 @@ import Testing
     ("presence_penalty", { $0.presencePenalty = 2.1 }),
     ("frequency_penalty", { $0.frequencyPenalty = -2.1 }),
     ("repetition_penalty", { $0.repetitionPenalty = 0 }),
+    ("repetition_penalty", { $0.repetitionPenalty = 1e300 }),
     ("repetition_penalty", { $0.repetitionPenalty = .infinity }),
     ("max_tokens", { $0.maxTokens = 0 }), ("min_tokens", { $0.minTokens = -1 }),
     ("min_tokens", { $0.minTokens = 513 }), ("logit_bias", { $0.logitBias = [10: 1] }),

@@ -43,7 +43,9 @@ public struct GenerationOptions: Sendable, Equatable {
     try check("min_p", minP, "from 0 to 1", (0...1).contains(minP))
     try check("presence_penalty", presencePenalty, "from -2 to 2", abs(presencePenalty) <= 2)
     try check("frequency_penalty", frequencyPenalty, "from -2 to 2", abs(frequencyPenalty) <= 2)
-    try check("repetition_penalty", repetitionPenalty, "above 0", repetitionPenalty > 0)
+    try check(
+      "repetition_penalty", repetitionPenalty, "from 0.01 to 100",
+      (0.01...100).contains(repetitionPenalty))
     try check("max_tokens", maxTokens, "at least 1", maxTokens >= 1)
     try check(
       "min_tokens", minTokens, "from 0 to max_tokens (\(maxTokens))",
