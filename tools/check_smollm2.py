@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""The checks of tools/check-smollm2, once program, checkpoints and text are there.
+
+Exits with 1 if logits, ids or greedy text differ from the goldens, or a divergence is above its
+limit: the figures of a plain search, weights only, for 4 and 8 bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from kl_reference import divergences, open_logits
+
+GOLDEN = Path(__file__).parent.parent / "Tests/Goldens/smollm2/golden.json"
+WINDOWS, WINDOW = 8, 512
+TOLERANCE = 2e-4  # absolute, of a logit
+# KL divergence of the prototypes' plain search on these weights, which the recipes must reach within
+# 5 %: weights quantized and activations not.
+LIMITS = {"q8": 0.00146, "q8s": 0.00176, "q4": 0.1541, "q4s": 0.1904}
+
+
+class Quarry:
+    def __init__(self, program: Path) -> None:
+        self.program = program
+
+    def run(self, *arguments: str | Path, text: str = "") -> tuple[str, str]:
+        done = subprocess.run(
+            [self.program, *arguments], input=text.encode(), capture_output=True
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"quarry {arguments[0]} failed: {done.stderr.decode()}")
+        return done.stdout.decode(), done.stderr.decode()
+
+    def ids(self, source: Path, text: str) -> list[int]:
+        return json.loads(self.run("tokenize", source, "--json", text=json.dumps([text]))[0])[0]
+
+    def logits(self, slab: Path, ids: list[int], output: Path, activations: str) -> np.ndarray:
+        tokens = ",".join(map(str, ids))
+        self.run(
+            "logits", slab, "--tokens", tokens, "-o", output, "--activations", activations
+        )
+        return open_logits(output)
+
+
+def check_golden(quarry: Quarry, checkpoint: Path, work: Path) -> bool:
+    """Ids, logits and greedy text of the unquantized model beside transformers'."""
+    slab = work / "bf16.slab"
+    quarry.run("convert", checkpoint, "-o", slab, "--recipe", "bf16")
+    good = True
+    for case in json.loads(GOLDEN.read_text(encoding="utf-8"))["cases"]:
+        ids, greedy = case["ids"], case["greedy"]
+        logits = quarry.logits(slab, ids + greedy, work / "golden", "f32")
+        last = logits[len(ids) - 1]
+        difference = max(abs(last[token] - value) for token, value in case["last_position_top10"])
+        chosen = [int(logits[len(ids) - 1 + step].argmax()) for step in range(len(greedy))]
+        text, _ = quarry.run(
+            *("generate", slab, "--raw", "-p", case["text"]),
+            *("--temperature", "0", "--max-tokens", str(len(greedy))),
+        )
+        checks = {
+            "ids": quarry.ids(slab, case["text"]) == ids,
+            "logits": bool(difference <= TOLERANCE),
+            "greedy ids": chosen == greedy,
+            "greedy text": text.rstrip("\n") == case["greedy_text"].rstrip("\n"),
+        }
+        print(f"golden {case['name']}: {checks}, largest difference of a logit {difference:.2g}")
+        good = good and all(checks.values())
+    return good
+
+
+def check_recipes(quarry: Quarry, checkpoint: Path, text: str, work: Path) -> bool:
+    ids = quarry.ids(checkpoint, text[3000 : 3000 + WINDOWS * WINDOW * 6])
+    windows = [ids[start : start + WINDOW] for start in range(0, WINDOWS * WINDOW, WINDOW)]
+    if len(windows[-1]) < WINDOW:
+        raise SystemExit("the text is too short")
+    slab = work / "reference.slab"
+    quarry.run("convert", checkpoint, "-o", slab, "--recipe", "bf16")
+    reference = [
+        quarry.logits(slab, window, work / f"reference.{index}", "f32")
+        for index, window in enumerate(windows)
+    ]
+    good = True
+    for recipe, limit in LIMITS.items():
+        slab = work / f"{recipe}.slab"
+        report, _ = quarry.run("convert", checkpoint, "-o", slab, "--recipe", recipe)
+        print(f"{recipe}:\n{report}")
+        for activations in ("f32", "int8"):
+            parts = [
+                part
+                for window, expected in zip(windows, reference)
+                for part in divergences(
+                    expected, quarry.logits(slab, window, work / "logits", activations)
+                )
+            ]
+            kl = np.concatenate([part[0] for part in parts])
+            same = np.concatenate([part[1] for part in parts])
+            print(
+                f"{recipe}, activations {activations}: KL {kl.mean():.5f} ± "
+                f"{kl.std(ddof=1) / len(kl) ** 0.5:.5f}, 99th percentile {np.quantile(kl, 0.99):.4f}, "
+                f"same best token {same.mean():.2%}",
+                flush=True,
+            )
+            if activations == "f32" and kl.mean() > limit * 1.05:
+                print(f"{recipe} is above its limit of {limit} by more than 5 %")
+                good = False
+        print(quarry.run("generate", slab, "-p", "Why is the sky blue?", "--seed", "1")[1])
+    return good
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("dithered", type=Path)
+    parser.add_argument("text", type=Path)
+    options = parser.parse_args()
+    quarry = Quarry(options.program)
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        golden = check_golden(quarry, options.checkpoint, work)
+        text = options.text.read_text(encoding="utf-8")
+        recipes = check_recipes(quarry, options.dithered, text, work)
+    sys.exit(0 if golden and recipes else 1)
+
+
+if __name__ == "__main__":
+    main()
