@@ -196,6 +196,33 @@ extension Session {
     }
   }
 
+  /// Whatever bytes a damaged slab holds: logits, or a typed error.
+  @Test(arguments: InstructionSet.supported, 0..<12)
+  func anyBytesInWeightsAreSafe(instructionSet: InstructionSet, seed: UInt64) throws {
+    var random = SplitMix64(seed: seed)
+    var tiny = try TinyModel(encodings: [.q4b16, .q8b32])
+    // One matrix of each kind is damaged in turn, then several at once.
+    let names = tiny.matrices.keys.sorted()
+    for name in seed < 8 ? [names[Int(seed)]] : names.filter({ _ in Bool.random(using: &random) }) {
+      let encoding = BlockEncoding.allCases.randomElement(using: &random)!
+      tiny.matrices[name] = .garbage(
+        tiny.matrices[name]!.geometry, encoding: encoding, using: &random)
+    }
+    let model = try tiny.model(kernels: Kernels(instructionSet))
+    for precision in ActivationPrecision.allCases {
+      do {
+        let session = try Session(model: model, activations: precision)
+        let logits = try session.logits(appending: randomTokens(20))
+        #expect(logits.allSatisfy { $0.isFinite })
+      } catch let error as InferenceError {
+        switch error {
+        case .nonFiniteActivation, .nonFiniteLogits: break
+        default: Issue.record(error)
+        }
+      }
+    }
+  }
+
   @Test func nonFiniteActivationSaysWhere() throws {
     var tiny = try TinyModel()
     // Only token 9 has a damaged embedding.

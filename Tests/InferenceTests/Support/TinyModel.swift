@@ -77,28 +77,46 @@ extension WeightMatrix {
       encoding: .f32, geometry: geometry, streams: [.elements: buffer.bytes], owners: [buffer])
   }
 
+  /// A matrix of random bytes in every stream, scales and elements included.
+  static func garbage(
+    _ geometry: PanelGeometry, encoding: BlockEncoding, using random: inout SplitMix64
+  ) -> WeightMatrix {
+    WeightMatrix(geometry, encoding, randomStreams(geometry, encoding, using: &random))
+  }
+
   /// A quantized matrix of random codes, whose weights have about the variance 1 / columns.
   static func random(
     _ geometry: PanelGeometry, encoding: BlockEncoding, using random: inout SplitMix64
   ) -> WeightMatrix {
-    var streams: [StreamKind: UnsafeRawBufferPointer] = [:]
-    var owners: [AlignedBuffer] = []
+    let streams = randomStreams(geometry, encoding, using: &random)
+    // A block scale's square is about 5400 on average, a code or codebook entry about 74.
+    let scale = 1 / Float(geometry.columns).squareRoot() / 5400 / 74
+    for row in 0..<geometry.paddedRows {
+      streams[.rowScales]!.floats[row] = row < geometry.rows ? scale : 0
+    }
+    return WeightMatrix(geometry, encoding, streams)
+  }
+
+  private static func randomStreams(
+    _ geometry: PanelGeometry, _ encoding: BlockEncoding, using random: inout SplitMix64
+  ) -> [StreamKind: AlignedBuffer] {
+    var streams: [StreamKind: AlignedBuffer] = [:]
     for kind in encoding.streams {
       let buffer = AlignedBuffer(byteCount: geometry.byteCount(of: kind, in: encoding))
-      owners.append(buffer)
-      streams[kind] = buffer.bytes
       for index in 0..<buffer.byteCount {
         buffer.base.storeBytes(
           of: UInt8.random(in: 0...255, using: &random), toByteOffset: index, as: UInt8.self)
       }
-      if kind == .rowScales {
-        // A block scale's square is about 5400 on average, a code or codebook entry about 74.
-        let scale = 1 / Float(geometry.columns).squareRoot() / 5400 / 74
-        for row in 0..<geometry.paddedRows {
-          buffer.floats[row] = row < geometry.rows ? scale : 0
-        }
-      }
+      streams[kind] = buffer
     }
-    return WeightMatrix(encoding: encoding, geometry: geometry, streams: streams, owners: owners)
+    return streams
+  }
+
+  private init(
+    _ geometry: PanelGeometry, _ encoding: BlockEncoding, _ streams: [StreamKind: AlignedBuffer]
+  ) {
+    self.init(
+      encoding: encoding, geometry: geometry, streams: streams.mapValues(\.bytes),
+      owners: Array(streams.values))
   }
 }
