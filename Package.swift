@@ -17,6 +17,7 @@ let package = Package(
     .library(name: "Conversion", targets: ["Conversion"]),
     .library(name: "ModelFiles", targets: ["ModelFiles"]),
     .library(name: "Tokenization", targets: ["Tokenization"]),
+    .library(name: "TensorCore", targets: ["TensorCore"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")

@@ -33,4 +33,18 @@ private func stream(_ prompt: String, from path: String, to show: (String) -> Vo
       #expect(answer == "The capital of Ecuador is Quito.")
     }
   }
+
+  /// What is compiled here is what the README shows.
+  @Test func theReadmeShowsTheExample() throws {
+    func lines(_ url: URL) throws -> [String] {
+      try String(contentsOf: url, encoding: .utf8).split(separator: "\n").map {
+        $0.trimmingCharacters(in: .whitespaces)
+      }
+    }
+    let readme = try lines(Place.root.appending(path: "README.md"))
+    let start = try #require(readme.firstIndex(of: "```swift"))
+    let example = Array(readme[(start + 1)...].prefix { $0 != "```" })
+    #expect(example.count > 5)
+    #expect(try lines(URL(filePath: #filePath)).contains(example))
+  }
 }
