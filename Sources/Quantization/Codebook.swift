@@ -27,6 +27,9 @@ struct Codebook {
 
   /// Fits a codebook to panels of `source` that are spread evenly over its rows.
   ///
+  /// Every block counts alike, whatever its scale: otherwise the few blocks with outliers, whose
+  /// errors are large, would shape the codebook at the expense of all others.
+  ///
   /// The sample is the same for any number of threads, and so is the order in which it is summed
   /// up. Panels with weights that are not finite are left out; encoding will refuse them.
   static func fit(

@@ -26,21 +26,17 @@ struct EncodedStreams {
       .assumingMemoryBound(to: Element.self)
   }
 
-  /// Calls `encodePanels` with runs of panels from all threads.
+  /// Calls `encodePanels` with runs of panels, which may share scratch memory, from all threads.
   ///
   /// - Parameter encodePanels: returns the first weight that it refuses.
   func fill(
     pool: WorkerPool, _ encodePanels: (Range<Int>) -> (row: Int, column: Int)?
   ) throws(QuantizationError) {
-    // A run shares scratch memory; several runs for each thread keep all of them busy to the end.
-    let length = max(1, min(8, geometry.panelCount / (4 * pool.threadCount)))
-    let runCount = (geometry.panelCount + length - 1) / length
-    var failures = [(row: Int, column: Int)?](repeating: nil, count: runCount)
+    var failures = [(row: Int, column: Int)?](repeating: nil, count: geometry.panelCount)
     failures.withUnsafeMutableBufferPointer { buffer in
       let failures = SharedPointer(buffer.baseAddress!)
-      pool.parallelFor(runCount) { run in
-        failures.pointer[run] = encodePanels(
-          run * length..<min((run + 1) * length, geometry.panelCount))
+      pool.parallelRanges(geometry.panelCount, minimum: 1) { panels in
+        failures.pointer[panels.lowerBound] = encodePanels(panels)
       }
     }
     if let place = failures.lazy.compactMap({ $0 }).first {

@@ -63,13 +63,8 @@ struct Panel {
   func fit(_ codebook: Codebook, into sums: inout CodebookSums) {
     kernels.scalesQ4(
       view, codebook: codebook.entries, scales: scales.floats, largest: largestScales.floats)
-    // Errors count in units of the weights, not of the normalized ones.
-    let rowWeights = (0..<16).map { row in
-      let unit = 1 / Double(normalizers.floats[row])
-      return unit * unit
-    }
     kernels.fitQ4(
-      view, codebook: codebook.entries, scales: scales.floats, rowWeights: rowWeights,
+      view, codebook: codebook.entries, scales: scales.floats,
       numerators: &sums.numerators, denominators: &sums.denominators)
   }
 

@@ -18,7 +18,7 @@ public enum QuantizationError: Error, Equatable, CustomStringConvertible {
   /// Unquantized encodings have no column scales.
   case columnScalesNotSupported(BlockEncoding)
   /// `QUARRY_ISA` names an instruction set that is unknown or that the machine lacks.
-  case instructionSet(String)
+  case instructionSet(InstructionSetError)
 
   public var description: String {
     switch self {
@@ -40,7 +40,7 @@ public enum QuantizationError: Error, Equatable, CustomStringConvertible {
         + "2^126"
     case .columnScalesNotSupported(let encoding):
       "\(encoding.name) matrices have no column scales"
-    case .instructionSet(let reason): reason
+    case .instructionSet(let error): error.description
     }
   }
 }

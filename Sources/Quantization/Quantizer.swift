@@ -23,11 +23,14 @@ public enum Quantizer {
     _ source: MatrixView, as encoding: BlockEncoding, importance: [Float]? = nil,
     columnScales: ColumnScales? = nil, pool: WorkerPool
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
-    try encode(
+    let instructionSet: InstructionSet
+    do { instructionSet = try .selected() } catch { throw .instructionSet(error) }
+    return try encode(
       source, as: encoding, importance: importance, columnScales: columnScales,
-      instructionSet: .avx512vnni, pool: pool)
+      instructionSet: instructionSet, pool: pool)
   }
 
+  /// As above, with the kernels of an instruction set that this machine has.
   static func encode(
     _ source: MatrixView, as encoding: BlockEncoding, importance: [Float]?,
     columnScales: ColumnScales?, instructionSet: InstructionSet, pool: WorkerPool

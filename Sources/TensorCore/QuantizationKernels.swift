@@ -103,14 +103,13 @@ public struct QuantizationKernels: Sendable {
   }
 
   /// Adds to the sums whose quotients are the best entries for the codes that `codebook` and
-  /// `scales` give.
+  /// `scales` give, all blocks alike.
   public func fitQ4(
     _ panel: Panel, codebook: UnsafePointer<Float>, scales: UnsafePointer<Float>,
-    rowWeights: UnsafePointer<Double>, numerators: UnsafeMutablePointer<Double>,
-    denominators: UnsafeMutablePointer<Double>
+    numerators: UnsafeMutablePointer<Double>, denominators: UnsafeMutablePointer<Double>
   ) {
     var panel = panel.c
-    functions.q4_fit(&panel, codebook, scales, rowWeights, numerators, denominators)
+    functions.q4_fit(&panel, codebook, scales, numerators, denominators)
   }
 
   /// Codes and block scales of a 4-bit panel; `units` are row scales times normalizers.

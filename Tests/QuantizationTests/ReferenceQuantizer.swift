@@ -162,12 +162,11 @@ enum ReferenceQuantizer {
           let members = rows[panel..<min(panel + 16, rows.count)]
           let scales = members.map { scaleQ4($0.x[start..<start + blockSize], weights, codebook) }
           for column in start..<start + blockSize {
-            for (row, scale) in zip(members, scales) {
-              let entry = index(codebook, row.x[column] * (scale == 0 ? 0 : 1 / scale))
-              let unit = 1 / Double(row.normalizer)
-              let scaled = Double(weights[column]) * (unit * unit) * Double(scale)
-              panelNumerators[entry] += scaled * Double(row.x[column])
-              panelDenominators[entry] += scaled * Double(scale)
+            for (row, scale) in zip(members, scales) where scale != 0 {
+              let relative = row.x[column] * (1 / scale)
+              let entry = index(codebook, relative)
+              panelNumerators[entry] += Double(weights[column]) * Double(relative)
+              panelDenominators[entry] += Double(weights[column])
             }
           }
         }

@@ -32,7 +32,7 @@ struct Matrix {
 
   func encode(
     as encoding: BlockEncoding, importance: [Float]? = nil, columnScales: ColumnScales? = nil,
-    instructionSet: InstructionSet = .avx512vnni, threads: Int = 2
+    instructionSet: InstructionSet = InstructionSet.supported.last!, threads: Int = 2
   ) throws -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
     try values.withUnsafeBytes { bytes in
       try Quantizer.encode(

@@ -37,11 +37,10 @@ struct quantize_kernels {
   // magnitude of each row's scales. `codebook`: 16 ascending values.
   void (*q4_scales)(const struct quantize_panel *panel, const float *codebook, float *scales,
                     float *largest);
-  // Sums for refitting the codebook: for the weights that entry c is nearest to, with scale s of
-  // their block, numerators[c] += weight * x * s and denominators[c] += weight * s * s, times
-  // row_weights of the row.
+  // Sums for refitting the codebook: for the weights that entry c is nearest to, in units of the
+  // scale of their block, numerators[c] += weight * x / scale and denominators[c] += weight.
   void (*q4_fit)(const struct quantize_panel *panel, const float *codebook, const float *scales,
-                 const double *row_weights, double *numerators, double *denominators);
+                 double *numerators, double *denominators);
   // Chooses block scales on the grid units[r] * b * |b| near `scales`, then codes. `units` are row
   // scales times normalizers; rows whose unit is 0 get zeros.
   void (*q4_encode)(const struct quantize_panel *panel, const float *codebook, const float *scales,
