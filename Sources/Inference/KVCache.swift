@@ -66,12 +66,39 @@ struct LayerCache {
   }
 
   /// The tiles of one KV head that a query at `position` attends to: those up to itself.
-  func tiles(head: Int, through position: Int) -> some Sequence<AttentionTile> {
-    (0...position / AttentionTile.positions).lazy.map { tile in
-      let keys = tiles[tile] + head * Self.floatsPerHead(paddedHeadSize)
-      return AttentionTile(
-        keys: keys, values: keys + AttentionTile.positions * paddedHeadSize,
-        count: min(position + 1 - tile * AttentionTile.positions, AttentionTile.positions))
-    }
+  func tiles(head: Int, through position: Int) -> HeadTiles {
+    HeadTiles(
+      tiles: tiles, offset: head * Self.floatsPerHead(paddedHeadSize),
+      valueOffset: AttentionTile.positions * paddedHeadSize, remaining: position + 1)
+  }
+}
+
+/// The tiles of one head, in order of position. A type of its own, for a lazy map of a range would be
+/// instantiated at run time for every query.
+struct HeadTiles: Sequence, IteratorProtocol {
+  fileprivate let tiles: [UnsafeMutablePointer<Float>]
+  fileprivate let offset: Int
+  /// From a tile's keys to its values.
+  fileprivate let valueOffset: Int
+  /// Positions still to come.
+  fileprivate var remaining: Int
+  private var tile = 0
+
+  fileprivate init(
+    tiles: [UnsafeMutablePointer<Float>], offset: Int, valueOffset: Int, remaining: Int
+  ) {
+    self.tiles = tiles
+    self.offset = offset
+    self.valueOffset = valueOffset
+    self.remaining = remaining
+  }
+
+  mutating func next() -> AttentionTile? {
+    guard remaining > 0 else { return nil }
+    let keys = tiles[tile] + offset
+    let count = Swift.min(remaining, AttentionTile.positions)
+    tile += 1
+    remaining -= count
+    return AttentionTile(keys: keys, values: keys + valueOffset, count: count)
   }
 }
