@@ -12,13 +12,21 @@ struct Codebook {
       : [-127, -99, -78, -61, -46, -33, -21, -9, 2, 13, 25, 36, 50, 65, 82, 105]
   }
 
-  /// The means of the weights that each entry stands for (Lloyd, 1982), scaled to reach 127.
+  /// Moves every entry to, and some way beyond, the mean of the weights that it stands for (Lloyd,
+  /// 1982), and scales all to reach 127.
+  ///
+  /// Scales adapt to the codebook and it to them, so plain steps converge slowly; overstepping
+  /// halves their number.
   mutating func refit(_ sums: CodebookSums) {
     for entry in 0..<16 where sums.denominators[entry] > 0 {
-      entries[entry] = Float(sums.numerators[entry] / sums.denominators[entry])
+      let mean = Float(sums.numerators[entry] / sums.denominators[entry])
+      entries[entry] += 1.6 * (mean - entries[entry])
     }
+    entries.sort()
     let largest = max(entries[0].magnitude, entries[15].magnitude)
-    for entry in 0..<16 { entries[entry] = entries[entry] * 127 / largest }
+    if largest > 0 {
+      for entry in 0..<16 { entries[entry] = entries[entry] * 127 / largest }
+    }
   }
 
   mutating func round() {
@@ -67,8 +75,8 @@ struct Codebook {
   }
 
   /// Weights that a codebook is fitted to: sixteen means need no more.
-  private static let sampleSize = 1 << 19
-  private static let stepCount = 5
+  private static let sampleSize = 1 << 18
+  private static let stepCount = 8
 }
 
 /// Weighted sums over the weights that each entry of a codebook stands for.

@@ -152,7 +152,7 @@ enum ReferenceQuantizer {
     let weights = try weights(encoded, importance: importance)
     let rows = try (0..<matrix.rows).map { try normalized($0, of: matrix, like: encoded) }
     var codebook = Codebook(blockSize: blockSize).entries
-    for _ in 0..<5 {
+    for _ in 0..<8 {
       var numerators = [Double](repeating: 0, count: 16)
       var denominators = [Double](repeating: 0, count: 16)
       for panel in stride(from: 0, to: rows.count, by: 16) {
@@ -176,8 +176,10 @@ enum ReferenceQuantizer {
         }
       }
       for entry in 0..<16 where denominators[entry] > 0 {
-        codebook[entry] = Float(numerators[entry] / denominators[entry])
+        let mean = Float(numerators[entry] / denominators[entry])
+        codebook[entry] += 1.6 * (mean - codebook[entry])
       }
+      codebook.sort()
       let largest = max(codebook[0].magnitude, codebook[15].magnitude)
       codebook = codebook.map { $0 * 127 / largest }
     }
