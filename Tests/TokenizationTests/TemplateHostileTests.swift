@@ -153,6 +153,43 @@ import Tokenization
     #expect(clock.now - start < .seconds(60))
   }
 
+  /// What costs time or memory without being written or counted as a list.
+  @Test(
+    .serialized,
+    arguments: [
+      "{% set x = 'a' * 9000000 %}L{% if [][x] %}{% endif %}E",
+      "{% set x = 'a' * 9000000 %}L{% if x is filter %}{% endif %}E",
+      "{% set x = 'a' * 9000000 %}L{% if x|trim %}{% endif %}E",
+      "{% set x = 'a' * 9000000 %}L{% if x|replace('b', 'c') %}{% endif %}E",
+      "{% set x = 'a' * 9000000 %}L{% if 'a'.rfind(x) %}{% endif %}E",
+      "{% set x = 'a' * 9000000 %}{% set y = (x ~ 'b',) * 99999 %}L{% if x.startswith(y) %}{% endif %}E",
+      "{% set x = 'a.' * 9000000 %}L{% if [1]|map(attribute=x) %}{% endif %}E",
+      "{% set x = 'a,' * 900000 %}{{ range(99999)|sort(attribute=x) }}",
+      "{% set x = '%z' * 9000000 %}L{% if strftime_now(x) %}{% endif %}E",
+      "L{% if range(99999) == range(99998) %}{% endif %}E",
+      "{% macro f() %}{{ varargs }}{% endmacro %}{% set x = [1] * 99999 %}L{% if f(*x) %}{% endif %}E",
+      "L{% if LONG %}{% endif %}E", "L{% if [].LONG %}{% endif %}E",
+      "L{% macro f() %}{% endmacro %}{% continue %}SETS E", "{{ f(KEYWORDS) }}",
+      "{% macro f(PARAMETERS) %}{% endmacro %}",
+    ])
+  func hiddenCosts(source: String) throws {
+    let names = (0..<30_000).map { "a\($0)" }
+    let texts = [
+      ("KEYWORDS", names.map { $0 + "=1" }.joined(separator: ",")),
+      ("PARAMETERS", names.joined(separator: ",")),
+      ("SETS ", names.map { "{% set \($0) = 1 %}" }.joined()), ("LONG", Self.times("x", 500_000)),
+      ("L{", "{% for i in range(99999) %}{% for j in range(9) %}{"),
+      ("}E", "}{% endfor %}{% endfor %}"),
+    ]
+    let written = texts.reduce(source) { $0.replacing($1.0, with: $1.1) }
+    let clock = ContinuousClock()
+    let start = clock.now
+    #expect(throws: TemplateError.self) {
+      try ChatTemplate(written).render(ChatInput(messages: Self.messages), date: Self.date)
+    }
+    #expect(clock.now - start < .seconds(20))
+  }
+
   @Test func deepVariables() throws {
     var value: JSONValue = .integer(1)
     for _ in 0..<10_000 { value = .array([value]) }

@@ -28,6 +28,8 @@ enum TemplateLimits {
   static let steps = 2_000_000
   /// Bytes of text, lists and output that one rendering reads or builds.
   static let bytes = 1 << 27
+  /// Arguments of one call, and parameters of one macro.
+  static let arguments = 1000
   /// What a list element counts as, in bytes.
   static let elementBytes = 32
   /// Elements of one `range`; the same as Jinja's sandbox allows.

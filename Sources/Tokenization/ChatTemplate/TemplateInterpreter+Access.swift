@@ -3,6 +3,7 @@ extension TemplateInterpreter {
   mutating func attribute(
     _ name: String, of value: TemplateValue
   ) throws(TemplateError) -> TemplateValue {
+    try charge(name.utf8.count)
     if let attribute = try pythonAttribute(name, of: value) { return attribute }
     if case .object(let object) = value, let element = object[.text(TemplateText(name))] {
       return element
@@ -14,6 +15,7 @@ extension TemplateInterpreter {
   mutating func element(
     _ index: TemplateValue, of value: TemplateValue
   ) throws(TemplateError) -> TemplateValue {
+    if case .string(let name) = index { try charge(name.utf8.count) }
     switch value {
     case .undefined(let message): throw failure(message)
     case .object(let object):
@@ -34,17 +36,17 @@ extension TemplateInterpreter {
     if case .string(let name) = index, let attribute = try pythonAttribute(name.string, of: value) {
       return attribute
     }
-    return missing(try display(index), of: value)
+    return missing(display(index), of: value)
   }
 
   private func missing(_ name: String, of value: TemplateValue) -> TemplateValue {
-    .undefined("a value of type '\(value.typeName)' has no '\(name)'")
+    .undefined("a value of type '\(value.typeName)' has no '\(Self.shown(name))'")
   }
 
   /// A short form of an index for an error message.
-  private mutating func display(_ index: TemplateValue) throws(TemplateError) -> String {
+  private func display(_ index: TemplateValue) -> String {
     switch index {
-    case .string(let text): String(text.string.prefix(80))
+    case .string(let text): text.string
     case .integer(let value): "\(value)"
     default: index.typeName
     }
@@ -69,12 +71,12 @@ extension TemplateInterpreter {
     default: break
     }
     if name.hasPrefix("__"), name.hasSuffix("__") {
-      return .undefined("access to the attribute '\(name)' is unsafe")
+      return .undefined("access to the attribute '\(Self.shown(name))' is unsafe")
     }
     let methods = TemplateMethods.of(value)
     if methods.supported.contains(name) { return .method(value, name) }
     if methods.unsafe.contains(name) {
-      return .undefined("access to the attribute '\(name)' is unsafe")
+      return .undefined("access to the attribute '\(Self.shown(name))' is unsafe")
     }
     if methods.unsupported.contains(name) {
       throw failure("the method '\(name)' of '\(value.typeName)' is not supported")

@@ -61,6 +61,7 @@ extension TemplateInterpreter {
       guard case .string(let format) = bound[0] else {
         throw failure("'strftime_now' needs a string")
       }
+      try charge(format.utf8.count, times: 16)  // more than a byte of it gives
       do {
         return try text(Array(try date.formatted(format.string).utf8))
       } catch {
@@ -118,6 +119,7 @@ extension TemplateInterpreter {
       }
     }
     for (name, value) in call.keywords {
+      try charge(name.utf8.count)
       let key = TemplateText(name)
       builder.set(.string(key), key: .text(key), to: value)
     }
@@ -128,7 +130,7 @@ extension TemplateInterpreter {
     macro index: Int, _ call: TemplateCall
   ) throws(TemplateError) -> TemplateValue {
     let (macro, outer) = macros[index]
-    let scope = enter(macro.scope, parent: outer)
+    let scope = try enter(macro.scope, parent: outer)
     var keywords = call.keywords
     var given: [TemplateValue?] = Array(call.positional.prefix(macro.parameters.count))
     for parameter in macro.parameters.dropFirst(given.count) {
@@ -162,7 +164,8 @@ extension TemplateInterpreter {
       } else if let value = parameter.value {
         scope.values[parameter.name] = try evaluate(value, in: scope)
       } else {
-        scope.values[parameter.name] = .undefined("the parameter '\(name)' was not given")
+        scope.values[parameter.name] = .undefined(
+          "the parameter '\(Self.shown(name))' was not given")
       }
     }
     let text = try capture(macro.body, in: scope).text

@@ -170,12 +170,15 @@ extension TemplateInterpreter {
       call.keywords.append((name, try evaluate(expression, in: scope)))
     }
     if let unpacked = arguments.unpacked {
-      call.positional += try elements(of: try evaluate(unpacked, in: scope))
+      let values = try elements(of: try evaluate(unpacked, in: scope))
+      try charge(values.count, times: TemplateLimits.elementBytes)
+      call.positional += values
     }
     if let unpacked = arguments.unpackedKeywords {
       guard case .object(let object) = try evaluate(unpacked, in: scope) else {
         throw failure("'**' needs a dictionary")
       }
+      try charge(object.count, times: 3 * TemplateLimits.elementBytes)
       var given = Set(call.keywords.map(\.name))
       for (key, value) in zip(object.keys, object.values) {
         guard case .string(let name) = key, given.insert(name.string).inserted else {

@@ -118,7 +118,7 @@ extension TemplateInterpreter {
       let bound = try bind(call, "sum", ["attribute", "start"])
       var sum = bound[1] ?? .integer(0)
       if case .string = sum { throw failure("'sum' does not join strings") }
-      let path = attributePath(bound[0] ?? .none)
+      let path = try attributePath(bound[0] ?? .none)
       for element in try elements(of: value) {
         sum = try calculate(sum, .add, try follow(path, from: element))
       }

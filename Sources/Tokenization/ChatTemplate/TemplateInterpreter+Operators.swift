@@ -225,7 +225,9 @@ extension TemplateInterpreter {
         }
       }
       return true
-    case (.range(let a), .range(let b)): return try areEqual(a.values, b.values)
+    case (.range(let a), .range(let b)):
+      guard a.count == b.count else { return false }
+      return try areEqual(a.values, b.values)
     case (.view, .view): throw failure("comparing dictionary views is not supported")
     default: break
     }

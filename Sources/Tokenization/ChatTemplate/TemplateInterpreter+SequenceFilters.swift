@@ -36,7 +36,7 @@ extension TemplateInterpreter {
       }
     case .join:
       let bound = try bind(call, name, ["d", "attribute"])
-      let path = attributePath(bound[1] ?? .none)
+      let path = try attributePath(bound[1] ?? .none)
       var parts: [TemplateText] = []
       for element in try elements(of: value) {
         parts.append(try string(try follow(path, from: element)))
@@ -60,10 +60,13 @@ extension TemplateInterpreter {
   // MARK: - Attribute paths
 
   /// The indexes that an attribute argument such as `"function.name"` or `0` stands for.
-  func attributePath(_ attribute: TemplateValue) -> [TemplateValue] {
+  mutating func attributePath(
+    _ attribute: TemplateValue
+  ) throws(TemplateError) -> [TemplateValue] {
     switch attribute {
     case .none: return []
     case .string(let text):
+      try charge(text.utf8.count, times: TemplateLimits.elementBytes)
       let parts = text.string.split(separator: ".", omittingEmptySubsequences: false)
       return parts.map { part in
         let isNumber = !part.isEmpty && part.utf8.allSatisfy { (0x30...0x39).contains($0) }
@@ -80,6 +83,7 @@ extension TemplateInterpreter {
     try step()
     var value = value
     for part in path {
+      try step()
       value = try element(part, of: value)
       if value.isUndefined, case .none = missing {} else if value.isUndefined { value = missing }
     }
@@ -95,7 +99,7 @@ extension TemplateInterpreter {
     var results: [TemplateValue] = []
     if call.positional.isEmpty, call.keywords.contains(where: { $0.name == "attribute" }) {
       let bound = try bind(call, "map", ["attribute", "default"])
-      let path = attributePath(bound[0]!)
+      let path = try attributePath(bound[0]!)
       for element in try elements(of: value) {
         results.append(try follow(path, from: element, default: bound[1] ?? .none))
       }
@@ -126,7 +130,7 @@ extension TemplateInterpreter {
       guard !inner.positional.isEmpty else {
         throw failure("'\(filter.rawValue)' needs the name of an attribute")
       }
-      path = attributePath(inner.positional.removeFirst())
+      path = try attributePath(inner.positional.removeFirst())
     }
     var testName: String?
     if !inner.positional.isEmpty {
@@ -200,7 +204,9 @@ extension TemplateInterpreter {
     var reverse = false
     if let flag = bound[0] { caseSensitive = try isTrue(flag) }
     if let flag = bound[2] { reverse = try integer(flag, "'reverse'") != 0 }
-    let by = try string(bound[1] ?? .text("key")).string
+    let order = try string(bound[1] ?? .text("key"))
+    try charge(order.utf8.count)
+    let by = order.string
     guard by == "key" || by == "value" else {
       throw failure("'dictsort' sorts by \"key\" or \"value\"")
     }
@@ -231,7 +237,7 @@ extension TemplateInterpreter {
       let order = try sortedIndexes(keys, reverse: reverse)
       return .array(try list(order.map { elements[$0] }))
     }
-    let path = attributePath(attribute)
+    let path = try attributePath(attribute)
     for element in elements {
       keys.append(try folded(try follow(path, from: element), caseSensitive))
     }
@@ -258,12 +264,13 @@ extension TemplateInterpreter {
   ) throws(TemplateError) -> TemplateValue {
     var attributes = [attribute]
     if case .string(let text) = attribute {
+      try charge(text.utf8.count, times: TemplateLimits.elementBytes)
       attributes = text.string.split(separator: ",", omittingEmptySubsequences: false)
         .map { .text(String($0)) }
     }
     var keys: [TemplateValue] = []
     for attribute in attributes {
-      let value = try follow(attributePath(attribute), from: element)
+      let value = try follow(try attributePath(attribute), from: element)
       keys.append(try folded(value, caseSensitive))
     }
     return .array(try list(keys))

@@ -59,6 +59,7 @@ extension TemplateInterpreter {
       return text.isCased(upper: test == .upper)
     case .filter, .test:
       guard case .string(let text) = value else { throw unsuitable(value, "'is \(name)'") }
+      try charge(text.utf8.count)
       return test == .filter
         ? Filter(rawValue: text.string) != nil : Test(rawValue: text.string) != nil
     default: return isOfKind(test, value)

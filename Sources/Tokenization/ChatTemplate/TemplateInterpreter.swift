@@ -12,6 +12,9 @@ struct TemplateInterpreter {
   /// Line of what is being run, for errors.
   var line = 1
   var depth = 0
+  /// By number: the value of a name that has none. Made once, because messages are as long as names.
+  private let undefinedNames: [TemplateValue]
+  private let loopName: Int?
   private var stepsLeft = TemplateLimits.steps
   private var bytesLeft = TemplateLimits.bytes
 
@@ -41,6 +44,8 @@ struct TemplateInterpreter {
     self.date = date
     var numbers: [String: Int] = [:]
     for (number, name) in program.names.enumerated() { numbers[name] = number }
+    undefinedNames = program.names.map { .undefined("'\(Self.shown($0))' is undefined") }
+    loopName = numbers["loop"]
     var values: [Int: TemplateValue] = [:]
     for function in TemplateValue.Function.allCases {
       if let number = numbers[function.rawValue] { values[number] = .function(function) }
@@ -56,13 +61,18 @@ struct TemplateInterpreter {
   }
 
   mutating func render() throws(TemplateError) -> String {
-    _ = try run(program.body, in: enter(0, parent: globals))
+    _ = try run(program.body, in: try enter(0, parent: globals))
     return String(decoding: output, as: UTF8.self)
   }
 
   // MARK: - Bounds and errors
 
   func failure(_ message: String) -> TemplateError { TemplateError(message, line: line) }
+
+  /// The beginning of a name, for a message: names may be as long as the template.
+  static func shown(_ name: String) -> String {
+    String(String.UnicodeScalarView(name.unicodeScalars.prefix(80)))
+  }
 
   mutating func step() throws(TemplateError) {
     stepsLeft -= 1
@@ -119,21 +129,19 @@ struct TemplateInterpreter {
 
   // MARK: - Scopes
 
-  func enter(_ scope: Int, parent: Scope) -> Scope {
+  mutating func enter(_ scope: Int, parent: Scope) throws(TemplateError) -> Scope {
+    let names = program.undefinedAtEntry[scope]
+    try charge(names.count, times: TemplateLimits.elementBytes)
     let inner = Scope(parent: parent)
-    for name in program.undefinedAtEntry[scope] { inner.values[name] = undefined(name) }
+    for name in names { inner.values[name] = undefinedNames[name] }
     return inner
-  }
-
-  func undefined(_ name: Int) -> TemplateValue {
-    .undefined("'\(program.names[name])' is undefined")
   }
 
   func value(of name: Int, in scope: Scope) -> TemplateValue {
     var scope = scope
     while true {
       if let value = scope.values[name] { return value }
-      guard let parent = scope.parent else { return undefined(name) }
+      guard let parent = scope.parent else { return undefinedNames[name] }
       scope = parent
     }
   }
@@ -148,7 +156,7 @@ struct TemplateInterpreter {
         throw failure("cannot assign to an attribute of what is not a namespace")
       }
       guard !name.hasPrefix("_") else { throw hiddenName(name) }
-      try charge(3 * TemplateLimits.elementBytes)
+      try charge(3 * TemplateLimits.elementBytes + name.utf8.count)
       let key = TemplateText(name)
       namespaces[index].set(.string(key), key: .text(key), to: value)
     case .tuple(let targets):
@@ -203,15 +211,15 @@ struct TemplateInterpreter {
     case .set(let target, let expression):
       try assign(try evaluate(expression, in: scope), to: target, in: scope)
     case .setBlock(let target, let filters, let body, let inner):
-      let (flow, text) = try capture(body, in: enter(inner, parent: scope))
+      let (flow, text) = try capture(body, in: try enter(inner, parent: scope))
       if flow != .normal { return flow }
       try assign(try apply(filters, to: text, in: scope), to: target, in: scope)
     case .filterBlock(let filters, let body, let inner):
-      let (flow, text) = try capture(body, in: enter(inner, parent: scope))
+      let (flow, text) = try capture(body, in: try enter(inner, parent: scope))
       if flow != .normal { return flow }
       try print(try apply(filters, to: text, in: scope))
     case .with(let bindings, let body, let inner):
-      let inner = enter(inner, parent: scope)
+      let inner = try enter(inner, parent: scope)
       for (target, expression) in bindings {
         try assign(try evaluate(expression, in: scope), to: target, in: inner)
       }
@@ -219,7 +227,8 @@ struct TemplateInterpreter {
     case .macro(let name, let macro): scope.values[name] = try define(macro, in: scope)
     case .callBlock(let call, let caller):
       try print(try evaluate(call, caller: try define(caller, in: scope), in: scope))
-    case .generation(let body, let inner): return try run(body, in: enter(inner, parent: scope))
+    case .generation(let body, let inner):
+      return try run(body, in: try enter(inner, parent: scope))
     case .leave: return .leave
     case .next: return .next
     }
@@ -261,11 +270,10 @@ struct TemplateInterpreter {
     try charge(8 * TemplateLimits.elementBytes)
     let index = loops.count
     loops.append(LoopState(elements: elements, loop: loop, scope: scope))
-    let loopName = program.names.firstIndex(of: "loop")
     var wasCompleted = false
     while let element = try nextElement(ofLoop: index) {
       try step()
-      let inner = enter(loop.scope, parent: scope)
+      let inner = try enter(loop.scope, parent: scope)
       try assign(element, to: loop.target, in: inner)
       if let loopName { inner.values[loopName] = .loop(index) }
       let flow = try run(loop.body, in: inner)
@@ -274,6 +282,6 @@ struct TemplateInterpreter {
     }
     // Jinja's `else` also runs where `break` or `continue` cut every iteration short.
     if wasCompleted { return .normal }
-    return try run(loop.otherwise, in: enter(loop.otherwiseScope, parent: scope))
+    return try run(loop.otherwise, in: try enter(loop.otherwiseScope, parent: scope))
   }
 }

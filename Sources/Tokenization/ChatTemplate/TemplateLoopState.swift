@@ -31,7 +31,7 @@ extension TemplateInterpreter {
       loops[index].next += 1
       guard !loops[index].isTested, let test = loops[index].loop.test else { return element }
       try step()
-      let scope = enter(test.scope, parent: loops[index].scope)
+      let scope = try enter(test.scope, parent: loops[index].scope)
       try assign(element, to: loops[index].loop.target, in: scope)
       if try isTrue(try evaluate(test.expression, in: scope)) { return element }
     }

@@ -3,6 +3,7 @@ extension TemplateInterpreter {
     stringMethod name: String, of text: TemplateText, _ call: TemplateCall
   ) throws(TemplateError) -> TemplateValue {
     try charge(text.utf8.count)
+    for case .string(let argument) in call.positional { try charge(argument.utf8.count) }
     switch name {
     case "split", "rsplit": return try split(name, text, call)
     case "splitlines":
@@ -98,6 +99,7 @@ extension TemplateInterpreter {
   mutating func strip(
     _ text: TemplateText, _ characters: TemplateValue, start: Bool, end: Bool
   ) throws(TemplateError) -> TemplateText {
+    try charge(text.utf8.count)
     let set: Set<Unicode.Scalar>?
     switch characters {
     case .none: set = nil
@@ -137,6 +139,7 @@ extension TemplateInterpreter {
   ) throws(TemplateError) -> TemplateText {
     let limit = limit < 0 ? Int.max : limit
     if limit == 0 { return text }
+    try charge(text.utf8.count)
     if old.isEmpty {
       // Python inserts before every code point and at the end.
       let places = min(text.count + 1, limit)
@@ -152,7 +155,6 @@ extension TemplateInterpreter {
     let offsets = try offsets(of: old, in: text, atMost: limit)
     if offsets.isEmpty { return text }
     try charge(offsets.count, times: new.utf8.count)
-    try charge(text.utf8.count)
     var bytes: [UInt8] = []
     var start = 0
     for offset in offsets {
@@ -256,7 +258,7 @@ extension TemplateInterpreter {
     return low <= high ? low..<high : nil
   }
 
-  private func hasAffix(
+  private mutating func hasAffix(
     _ name: String, _ text: TemplateText, _ call: TemplateCall
   ) throws(TemplateError) -> Bool {
     let bound = try bind(call, name, ["affix", "start", "end"], required: 1, positionalOnly: true)
@@ -266,6 +268,8 @@ extension TemplateInterpreter {
     let part = range == 0..<text.count ? text : range.map { text[$0] }
     for affix in affixes {
       guard case .string(let affix) = affix else { throw unsuitable(affix, "'\(name)'") }
+      try step()
+      try charge(min(affix.utf8.count, text.utf8.count))
       guard let part else { continue }
       if name == "startswith" ? part.utf8.starts(with: affix.utf8) : part.hasSuffix(affix) {
         return true

@@ -165,13 +165,14 @@ extension TemplateParser {
       case "none", "None": return .constant(.none)
       default: return .name(load(name), line: line)
       }
-    case .string(var text):
+    case .string(let text):
       advance()
+      var bytes = text.utf8
       while case .string(let more) = token {
-        text = TemplateText(utf8: text.utf8 + more.utf8)
+        bytes += more.utf8
         advance()
       }
-      return .constant(.string(text))
+      return .constant(.string(TemplateText(utf8: bytes)))
     case .integer(let value):
       advance()
       return .constant(.integer(value))
@@ -264,6 +265,8 @@ extension TemplateParser {
     var arguments = TemplateArguments()
     try expect(.symbol(.leftParenthesis))
     while !isAt(.rightParenthesis) {
+      let count = arguments.positional.count + arguments.keywords.count
+      guard count < TemplateLimits.arguments else { throw tooManyArguments }
       if skip(.multiply) {
         guard arguments.unpacked == nil, arguments.unpackedKeywords == nil else {
           throw error("'*' stands twice or after '**'")

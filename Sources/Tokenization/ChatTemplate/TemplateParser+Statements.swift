@@ -244,6 +244,7 @@ extension TemplateParser {
     var parameters: [(name: Int, value: TemplateExpression?)] = []
     try expect(.symbol(.leftParenthesis))
     while !isAt(.rightParenthesis) {
+      guard parameters.count < TemplateLimits.arguments else { throw tooManyArguments }
       if !parameters.isEmpty { try expect(.symbol(.comma)) }
       let name = number(of: try parseTargetName())
       declare(name)

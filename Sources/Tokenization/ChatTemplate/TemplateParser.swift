@@ -45,6 +45,8 @@ struct TemplateParser {
 
   func error(_ message: String) -> TemplateError { TemplateError(message, line: line) }
 
+  var tooManyArguments: TemplateError { error("more than \(TemplateLimits.arguments) arguments") }
+
   func isAt(_ symbol: TemplateToken.Symbol) -> Bool { token == .symbol(symbol) }
   func isAt(_ name: String) -> Bool { token == .name(name) }
 
