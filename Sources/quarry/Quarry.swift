@@ -31,4 +31,9 @@ struct Quarry: ParsableCommand {
       Convert.self, Inspect.self, Verify.self, Repack.self, Generate.self, Chat.self, Render.self,
       Logits.self, Tokenize.self, Detokenize.self, Doctor.self,
     ])
+
+  static func main() {
+    Console.reserveDescriptors()
+    main(nil)
+  }
 }

@@ -20,10 +20,12 @@ public struct Program: Sendable {
   ///
   /// - Parameters:
   ///   - input: what standard input holds.
-  ///   - whileRunning: called once the process runs, with its id and a way to ask whether it still does.
+  ///   - output: where standard output goes; without it, into the outcome.
+  ///   - whileRunning: called once the process runs, with it and the file that receives its output.
   public func run(
     _ arguments: [String], input: String = "", environment: [String: String] = [:],
-    whileRunning: (_ process: Process) throws -> Void = { _ in }
+    output: URL? = nil,
+    whileRunning: (_ process: Process, _ output: URL) throws -> Void = { _, _ in }
   ) throws -> Outcome {
     let process = Process()
     process.executableURL = executable
@@ -35,10 +37,10 @@ public struct Program: Sendable {
       try Data(input.utf8).write(to: files[0])
       for file in files[1...] { try Data().write(to: file) }
       process.standardInput = try FileHandle(forReadingFrom: files[0])
-      process.standardOutput = try FileHandle(forWritingTo: files[1])
+      process.standardOutput = try FileHandle(forWritingTo: output ?? files[1])
       process.standardError = try FileHandle(forWritingTo: files[2])
       try process.run()
-      try whileRunning(process)
+      try whileRunning(process, files[1])
       process.waitUntilExit()
       return Outcome(
         status: process.terminationStatus,

@@ -16,6 +16,12 @@ import Testing
     (["generate", "-p", "x", "--kwargs", "[]"], "--kwargs must be a JSON object"),
     (["logits", "--tokens", "1,999999", "-o", "/tmp/never.safetensors"], "999999"),
     (["logits", "--tokens", "1,a", "-o", "/tmp/never.safetensors"], "'a'"),
+    (["logits", "--tokens", "1,,2", "-o", "/tmp/never.safetensors"], "''"),
+    (["logits", "--text", "", "-o", "/tmp/never.safetensors"], "no token"),
+    (["logits", "--tokens", "1", "-o", "/dev/null"], "no regular file"),
+    (["generate", Pebble.directory.path, "-p", "x"], "quarry convert"),
+    (["generate", "-f", "/"], "cannot read /: Is a directory"),
+    (["generate", "-p", "x", "--chat-template", "/none"], "cannot read /none: No such file"),
   ])
   func saysWhatIsWrong(_ arguments: [String], _ text: String) throws {
     let outcome = try quarry.run(arguments)
@@ -29,6 +35,7 @@ import Testing
     ["generate", "-p", "x", "-f", "y"], ["generate", "--temperature", "warm"], ["nonsense"],
     ["convert"], ["logits", "-o", "x"], ["verify", "x", "--threads", "0"],
     ["generate", "--logit-bias", "7"], ["generate", "--date", "2025-13-01"],
+    ["generate", "--date", "2025-02-29"], ["generate", "--date", "2025-3-1"],
   ])
   func explainsUsage(_ arguments: [String]) throws {
     let outcome = try quarry.run(arguments)
@@ -63,13 +70,44 @@ import Testing
     }
   }
 
-  @Test func controlCLeavesNothingOfAConversion() throws {
+  @Test func logitsNeverReplaceTheirModel() throws {
+    try Place.withTemporaryDirectory { directory in
+      let slab = directory.appending(path: "model.slab").path
+      let link = directory.appending(path: "link").path
+      try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: slab)
+      #expect(try quarry.run(["convert", Pebble.directory.path, "-o", slab]).status == 0)
+      for output in [slab, link] {
+        let outcome = try quarry.run(["logits", slab, "--tokens", "1", "-o", output])
+        #expect(outcome.status == 1)
+        #expect(outcome.errors.contains("the output is the input"))
+      }
+      #expect(try quarry.run(["verify", slab]).status == 0)
+    }
+  }
+
+  @Test func saysWhenTheOutputIsFull() throws {
+    let outcome = try quarry.run(
+      ["inspect", Pebble.directory.path], output: URL(filePath: "/dev/full"))
+    #expect(outcome.status == 1)
+    #expect(
+      outcome.errors == "Error: cannot write to standard output: No space left on device\n")
+  }
+
+  @Test(arguments: ["convert", "repack"])
+  func controlCLeavesNothingOfASlab(_ command: String) throws {
     try Place.withTemporaryDirectory { directory in
       let checkpoint = try SyntheticCheckpoint.make(in: directory, layers: 12, hiddenSize: 768)
       let output = directory.appending(path: "out.slab")
-      let outcome = try quarry.run(
-        ["convert", checkpoint.path, "-o", output.path, "--threads", "1"]
-      ) { process in
+      var arguments = ["convert", checkpoint.path, "-o", output.path, "--threads", "1"]
+      if command == "repack" {
+        let slab = directory.appending(path: "in.slab").path
+        #expect(
+          try quarry.run(["convert", checkpoint.path, "-o", slab, "--recipe", "bf16"]).status == 0)
+        arguments[...1] = ["repack", slab]
+        arguments += ["--profile", "ship"]
+      }
+      let before = files(in: directory)
+      let outcome = try quarry.run(arguments) { process, _ in
         while process.isRunning, !files(in: directory).contains(where: { $0.contains(".partial") })
         {
           usleep(1000)
@@ -78,23 +116,34 @@ import Testing
       }
       #expect(outcome.status == 130)
       #expect(outcome.errors.contains("was not written"))
-      #expect(files(in: directory) == ["checkpoint"])
+      #expect(files(in: directory) == before)
     }
   }
 
   @Test func controlCStopsAnAnswer() throws {
     let outcome = try quarry.run(
-      ["generate", "-p", "Stones", "--max-tokens", "8000", "--min-tokens", "8000"]
-    ) { process in
-      usleep(700_000)
-      process.interrupt()
-    }
+      ["generate", "-p", "Stones", "--max-tokens", "8000", "--min-tokens", "8000"],
+      whileRunning: interruptAnswer)
     #expect(outcome.status == 130)
     #expect(outcome.errors.contains("ended by cancelled"))
     #expect(outcome.output.hasSuffix("\n"))
   }
 
+  @Test func controlCStopsAnAnswerAndNotTheChat() throws {
+    let outcome = try quarry.run(
+      ["chat", "--max-tokens", "8000", "--min-tokens", "8000"], input: "Stones\n/nonsense\n",
+      whileRunning: interruptAnswer)
+    #expect(outcome.status == 0)
+    #expect(outcome.errors.contains("unknown command /nonsense"))
+  }
+
+  /// Presses Ctrl-C once the first text is there.
+  private func interruptAnswer(_ process: Process, _ output: URL) throws {
+    while process.isRunning, try Data(contentsOf: output).isEmpty { usleep(1000) }
+    process.interrupt()
+  }
+
   private func files(in directory: URL) -> [String] {
-    (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
+    (try? FileManager.default.contentsOfDirectory(atPath: directory.path))?.sorted() ?? []
   }
 }

@@ -15,10 +15,13 @@ public final class SafetensorsWriter {
   /// - Parameters:
   ///   - tensors: names, each once, and shapes, in the order in which the values will come.
   ///   - metadata: texts that travel in the header.
+  ///   - inputs: files that the output must not be, whatever names and links lead to them.
   public init(
     path: String, tensors: [(name: String, shape: [Int])],
-    metadata: [(key: String, value: String)] = []
+    metadata: [(key: String, value: String)] = [], inputs: [String] = []
   ) throws(FileError) {
+    try Self.check(path, isNoneOf: inputs)
+    try Self.check(path + ".partial", isNoneOf: inputs)
     var header = JSONObject()
     if !metadata.isEmpty {
       header["__metadata__"] = .object(JSONObject(metadata.map { ($0.key, .string($0.value)) }))
@@ -72,6 +75,17 @@ public final class SafetensorsWriter {
     try SystemCalls.synchronize(descriptor, partialPath)
     try SystemCalls.rename(partialPath, to: path)
     isFinished = true
+  }
+
+  private static func check(_ output: String, isNoneOf inputs: [String]) throws(FileError) {
+    guard let status = try SystemCalls.status(at: output) else { return }
+    guard status.isRegular else {
+      throw FileError(path: output, reason: "the output is there and is no regular file")
+    }
+    for input in inputs where try SystemCalls.status(at: input)?.isSameFile(as: status) == true {
+      throw FileError(
+        path: output, reason: "the output is the input \(input); choose another output")
+    }
   }
 
   /// Writes whole tensors.

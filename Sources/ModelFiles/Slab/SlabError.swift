@@ -28,6 +28,8 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
     case busy
     /// The file system lacks room.
     case insufficientSpace(needed: Int, available: Int)
+    /// The caller asked to stop; nothing is left of the output.
+    case cancelled
     /// What the caller wants to store cannot be stored.
     case invalidInput
   }
@@ -85,7 +87,7 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What to do about it.
   private var advice: String? {
     switch reason {
-    case .system, .missing: nil
+    case .system, .missing, .cancelled: nil
     case .notASlab: "Give a .slab file, as `quarry convert` writes it."
     case .unfinished: "Convert again: the program that wrote it was interrupted."
     case .damaged: "Download or convert the file again."

@@ -22,7 +22,7 @@ struct Chat: ParsableCommand {
       """)
 
   @OptionGroup var model: SlabArgument
-  @Option(help: "The system message.")
+  @Option(parsing: .unconditional, help: "The system message.")
   var system: String?
   @OptionGroup var template: TemplateOptions
   @OptionGroup var engine: EngineOptions
@@ -33,13 +33,14 @@ struct Chat: ParsableCommand {
     guard let chatTemplate = try template.override() ?? model.chatTemplate else {
       throw InputError.noChatTemplate
     }
+    let tokenizer = try model.requireTokenizer()
     let session = try engine.makeSession(model)
     let options = sampling.generationOptions()
     var system = system
     var turns: [(role: String, content: String)] = []
     Console.note("\(session.contextLength) tokens of context; /help lists the commands")
 
-    while let line = Self.readMessage() {
+    while let line = try Self.readMessage() {
       switch Command(line) {
       case .nothing: continue
       case .quit: return
@@ -61,7 +62,7 @@ struct Chat: ParsableCommand {
           Interrupt.watch()
           let summary = try Streaming.run(
             try Generator(
-              session: session, prompt: try model.requireTokenizer().encode(prompt),
+              session: session, prompt: try tokenizer.encode(prompt),
               options: options), collecting: &answer)
           turns += [("user", text), ("assistant", answer)]
           if summary.finishReason == .length {
@@ -100,8 +101,8 @@ struct Chat: ParsableCommand {
   }
 
   /// The next line; nil at the end of input.
-  private static func readMessage() -> String? {
-    if Console.inputIsTerminal { Console.write("> ") }
+  private static func readMessage() throws -> String? {
+    if Console.inputIsTerminal { try Console.write("> ") }
     signal(SIGINT, SIG_DFL)  // at the prompt, Ctrl-C leaves
     return readLine()
   }

@@ -51,7 +51,7 @@ struct Convert: ParsableCommand {
     let result = Result { () throws(ConversionError) in try converter.run(to: output) }
     progress.finish()
     switch result {
-    case .success(let report): Console.write(report.text(output: output) + "\n")
+    case .success(let report): try Console.write(report.text(output: output) + "\n")
     case .failure(.cancelled):
       Console.note("interrupted: \(output) was not written, and nothing is left of it")
       throw Interrupt.exitCode

@@ -53,7 +53,7 @@ extension Doctor {
         Ceilings.readBandwidth(pool: pool, byteCount: 512 << 20)),
       "int8_operations_per_second": Ceilings.int8Peak(pool: pool).map { .double($0) } ?? .null,
     ])
-    Console.write((json ? report.serialized(indented: true) : Self.text(report)) + "\n")
+    try Console.write((json ? report.serialized(indented: true) : Self.text(report)) + "\n")
   }
 
   private static func text(_ report: JSONValue) -> String {

@@ -21,11 +21,11 @@ struct Generate: ParsableCommand {
       """)
 
   @OptionGroup var model: SlabArgument
-  @Option(name: .shortAndLong, help: "The prompt.")
+  @Option(name: .shortAndLong, parsing: .unconditional, help: "The prompt.")
   var prompt: String?
   @Option(name: .shortAndLong, help: "A file with the prompt (default: standard input).")
   var file: String?
-  @Option(help: "The system message.")
+  @Option(parsing: .unconditional, help: "The system message.")
   var system: String?
   @Option(help: "JSON file with an array of messages, instead of a prompt.", completion: .file())
   var messages: String?
@@ -57,6 +57,7 @@ struct Generate: ParsableCommand {
   }
 
   private func promptText(for model: Model) throws -> String {
+    if raw { return try prompt ?? InputFiles.readText(file ?? "-") }
     let chatTemplate = try template.override() ?? model.chatTemplate
     if let messages {
       guard let chatTemplate else { throw InputError.noChatTemplate }
@@ -64,7 +65,7 @@ struct Generate: ParsableCommand {
         InputFiles.readJSON(messages), with: chatTemplate, specialTokens: model.specialTokens)
     }
     let text = try prompt ?? InputFiles.readText(file ?? "-")
-    guard let chatTemplate, !raw, try !model.isRawPrompt(text) else { return text }
+    guard let chatTemplate, try !model.isRawPrompt(text) else { return text }
     return try template.render(
       conversation(system: system, [("user", text)]), with: chatTemplate,
       specialTokens: model.specialTokens)

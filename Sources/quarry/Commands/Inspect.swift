@@ -25,6 +25,6 @@ struct Inspect: ParsableCommand {
   func run() throws {
     var inspection = try Inspection(path: path)
     inspection.select(tensors)
-    Console.write((json ? inspection.json.serialized(indented: true) : inspection.text) + "\n")
+    try Console.write((json ? inspection.json.serialized(indented: true) : inspection.text) + "\n")
   }
 }

@@ -19,7 +19,7 @@ struct Logits: ParsableCommand {
   @OptionGroup var model: SlabArgument
   @Option(help: "Token ids, separated by commas.")
   var tokens: String?
-  @Option(help: "Text, tokenized as it is.")
+  @Option(parsing: .unconditional, help: "Text, tokenized as it is.")
   var text: String?
   @Option(name: [.short, .long], help: "The safetensors file to write.", completion: .file())
   var output: String
@@ -33,14 +33,17 @@ struct Logits: ParsableCommand {
 
   func run() throws {
     Interrupt.watch()
+    let slab = model.slab
     let model = try engine.load(model)
     let ids = try tokenIDs(model)
+    guard !ids.isEmpty else { throw InputError("there is no token to compute logits of") }
     let session = try engine.makeSession(model)
     let progress = Progress("computing")
     defer { progress.finish() }
     let writer = try SafetensorsWriter(
       path: output,
-      tensors: [("logits", [ids.count, model.configuration.vocabularySize])])
+      tensors: [("logits", [ids.count, model.configuration.vocabularySize])],
+      inputs: slab.map { [$0] } ?? [])
     do {
       try session.append(ids, logits: .all) { index, logits in
         try writer.append(logits)
@@ -54,7 +57,7 @@ struct Logits: ParsableCommand {
 
   private func tokenIDs(_ model: Model) throws -> [TokenID] {
     if let text { return try model.requireTokenizer().encode(text) }
-    return try tokens!.split(separator: ",").map { word in
+    return try tokens!.split(separator: ",", omittingEmptySubsequences: false).map { word in
       guard let id = TokenID(word.trimmingCharacters(in: .whitespaces)) else {
         throw InputError("'\(word)' in --tokens is not a token id")
       }

@@ -22,7 +22,7 @@ struct Render: ParsableCommand {
     guard let chatTemplate = try template.override() ?? assets.chatTemplate?.get() else {
       throw InputError.noChatTemplate
     }
-    Console.write(
+    try Console.write(
       try template.render(
         InputFiles.readJSON(messages), with: chatTemplate, specialTokens: assets.specialTokens))
   }

@@ -26,16 +26,23 @@ struct Repack: ParsableCommand {
   var force = false
 
   func run() throws {
+    Interrupt.watch()
     let slab = try Slab(path: slab)
     let progress = Progress("repacking")
-    defer { progress.finish() }
-    try Repacking.repack(
-      slab, to: output, profile: profile, replacing: force, pool: runtime.makePool()
-    ) { progress.update($0, of: $1) }
+    let result = Result { () throws(SlabError) in
+      try Repacking.repack(
+        slab, to: output, profile: profile, replacing: force, pool: runtime.makePool(),
+        progress: { progress.update($0, of: $1) }, isCancelled: { Interrupt.isRequested })
+    }
     progress.finish()
-    let result = try Slab(path: output)
-    Console.write(
-      "\(output): \(profile), \(Format.bytes(result.fileByteCount)) "
-        + "(was \(Format.bytes(slab.fileByteCount))), root \(result.rootDigest)\n")
+    if case .failure(let error) = result, error.reason == .cancelled {
+      Console.note("interrupted: \(output) was not written, and nothing is left of it")
+      throw Interrupt.exitCode
+    }
+    try result.get()
+    let repacked = try Slab(path: output)
+    try Console.write(
+      "\(output): \(profile), \(Format.bytes(repacked.fileByteCount)) "
+        + "(was \(Format.bytes(slab.fileByteCount))), root \(repacked.rootDigest)\n")
   }
 }

@@ -14,9 +14,9 @@ enum Streaming {
       case .token: break
       case .text(let text):
         answer += text
-        Console.write(text)
+        try Console.write(text)
       case .finished(let summary):
-        if !answer.hasSuffix("\n") { Console.write("\n") }
+        if !answer.hasSuffix("\n") { try Console.write("\n") }
         return summary
       }
     }

@@ -32,11 +32,11 @@ struct Tokenize: ParsableCommand {
             pieces ? .string(tokenizer.piece($0) ?? "") : .integer(Int($0))
           })
       }
-      Console.write(JSONValue.array(rows).serialized() + "\n")
+      try Console.write(JSONValue.array(rows).serialized() + "\n")
     } else {
       let ids = try tokenizer.encode(utf8: InputFiles.read("-"))
       let words = ids.map { pieces ? tokenizer.piece($0) ?? "" : "\($0)" }
-      Console.write(words.joined(separator: " ") + "\n")
+      try Console.write(words.joined(separator: " ") + "\n")
     }
   }
 }
@@ -68,14 +68,14 @@ struct Detokenize: ParsableCommand {
         guard let ids else { throw Self.malformed }
         return .string(try tokenizer.decode(ids, skipSpecialTokens: skipSpecialTokens))
       }
-      Console.write(JSONValue.array(texts).serialized() + "\n")
+      try Console.write(JSONValue.array(texts).serialized() + "\n")
     } else {
       let words = try InputFiles.readText("-").split { $0.isWhitespace || $0 == "," }
       let ids = try words.map { word in
         guard let id = TokenID(word) else { throw InputError("'\(word)' is not a token id") }
         return id
       }
-      Console.write(try tokenizer.decode(ids, skipSpecialTokens: skipSpecialTokens) + "\n")
+      try Console.write(try tokenizer.decode(ids, skipSpecialTokens: skipSpecialTokens) + "\n")
     }
   }
 

@@ -21,7 +21,7 @@ struct Verify: ParsableCommand {
     defer { progress.finish() }
     try slab.verify(pool: runtime.makePool()) { progress.update($0, of: $1) }
     progress.finish()
-    Console.write(
+    try Console.write(
       "\(slab.path): intact (\(slab.tensors.count) tensors, \(Format.bytes(slab.fileByteCount)), "
         + "root \(slab.rootDigest))\n")
   }

@@ -19,10 +19,14 @@ extension SlabProfile: ExpressibleByArgument {
 
 extension TemplateDate: ExpressibleByArgument {
   public init?(argument: String) {
-    let parts = argument.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-    guard parts.count == 3, let year = parts[0], let month = parts[1], let day = parts[2],
-      (1...9999).contains(year), (1...12).contains(month), (1...31).contains(day)
-    else { return nil }
+    guard argument.wholeMatch(of: /[0-9]{4}-[0-9]{2}-[0-9]{2}/) != nil else { return nil }
+    let parts = argument.split(separator: "-").compactMap { Int($0) }
+    let (year, month, day) = (parts[0], parts[1], parts[2])
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    let days = [31, leap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    guard year > 0, (1...12).contains(month), (1...days[month - 1]).contains(day) else {
+      return nil
+    }
     self.init(year: year, month: month, day: day)
   }
 }

@@ -6,11 +6,11 @@ import JSON
 enum InputFiles {
   /// The bytes of a file, or of standard input for `-`.
   static func read(_ path: String) throws -> [UInt8] {
-    if path == "-" { return [UInt8](FileHandle.standardInput.readDataToEndOfFile()) }
     do {
+      if path == "-" { return [UInt8](try FileHandle.standardInput.readToEnd() ?? Data()) }
       return [UInt8](try Data(contentsOf: URL(filePath: path)))
     } catch {
-      throw InputError("cannot read \(path): \(reason(error))")
+      throw InputError("cannot read \(name(path)): \(reason(error))")
     }
   }
 
@@ -47,9 +47,15 @@ enum InputFiles {
 
   private static func name(_ path: String) -> String { path == "-" ? "standard input" : path }
 
-  private static func reason(_ error: any Error) -> String {
-    let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
-    return underlying.map { String(cString: strerror(Int32($0.code))) } ?? "\(error)"
+  /// The system's words for an error of Foundation's.
+  static func reason(_ error: any Error) -> String {
+    systemCode(error).map { String(cString: strerror($0)) } ?? "\(error)"
+  }
+
+  /// The system's error number behind an error of Foundation's.
+  static func systemCode(_ error: any Error) -> Int32? {
+    let underlying = (error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error
+    return underlying.map { Int32(($0 as NSError).code) }
   }
 }
 

@@ -15,7 +15,14 @@ struct SlabArgument: ParsableArguments {
   var slab: String?
 
   func open(pool: WorkerPool) throws -> Slab {
-    if let slab { return try Slab(path: slab) }
+    if let slab {
+      guard !InputFiles.isDirectory(slab) else {
+        throw InputError(
+          "\(slab) is a directory, not a slab; make one of it: quarry convert \(slab) -o model.slab"
+        )
+      }
+      return try Slab(path: slab)
+    }
     return try Self.openPebble(pool: pool)
   }
 

@@ -12,9 +12,13 @@ struct SamplingOptions: ParsableArguments {
   var topP = 0.9
   @Option(help: "Drop tokens less likely than this share of the likeliest.")
   var minP = 0.0
-  @Option(help: "Subtracted from the logit of every token that the answer already holds.")
+  @Option(
+    parsing: .unconditional,
+    help: "Subtracted from the logit of every token that the answer already holds.")
   var presencePenalty = 0.0
-  @Option(help: "Subtracted from a token's logit for every time the answer holds it.")
+  @Option(
+    parsing: .unconditional,
+    help: "Subtracted from a token's logit for every time the answer holds it.")
   var frequencyPenalty = 0.0
   @Option(help: "Divides the logits of tokens seen in prompt or answer; 1 is off.")
   var repetitionPenalty = 1.0
@@ -26,7 +30,7 @@ struct SamplingOptions: ParsableArguments {
   var minTokens = 0
   @Option(help: "Seed of the random choices; without it a random one is drawn and printed.")
   var seed: UInt64?
-  @Option(help: "End the answer before this text; repeatable.")
+  @Option(parsing: .unconditionalSingleValue, help: "End the answer before this text; repeatable.")
   var stop: [String] = []
 
   struct LogitBias: ExpressibleByArgument {

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 
 /// Standard output and standard error, and what kind of thing they are connected to.
@@ -12,11 +13,34 @@ enum Console {
     return Int(size.ws_col)
   }
 
+  /// Gives the standard descriptors that the parent closed to a device, so that no file that is
+  /// opened later gets their numbers and the text meant for them. Using them stays an error.
+  static func reserveDescriptors() {
+    for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) == -1 {
+      _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
+    }
+  }
+
   /// Writes to standard output at once: streamed text must not wait in a buffer.
-  static func write(_ text: String) { FileHandle.standardOutput.write(Data(text.utf8)) }
+  ///
+  /// - Throws: ``InputError`` where that fails; where nobody reads any more, an exit code alone.
+  static func write(_ text: String) throws {
+    do {
+      try FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
+    } catch {
+      let code = InputFiles.systemCode(error)
+      if code == EPIPE { throw ExitCode.failure }
+      throw InputError("cannot write to standard output: \(InputFiles.reason(error))")
+    }
+  }
+
+  /// Writes to standard error; there is nobody to tell where that fails.
+  static func writeError(_ text: String) {
+    try? FileHandle.standardError.write(contentsOf: Data(text.utf8))
+  }
 
   /// A remark on standard error.
-  static func note(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+  static func note(_ text: String) { writeError(text + "\n") }
 
   static func warn(_ text: String) { note("warning: \(text)") }
 }

@@ -30,7 +30,7 @@ final class Progress: Sendable {
   /// Removes the bar.
   func finish() {
     state.withLock { state in
-      if state.shown { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
+      if state.shown { Console.writeError("\r\u{1B}[K") }
       state.shown = false
     }
   }
@@ -40,6 +40,6 @@ final class Progress: Sendable {
     let full = Int(fraction * Double(cells))
     let bar = String(repeating: "█", count: full) + String(repeating: "░", count: cells - full)
     let line = "\(title) \(bar) \(String(format: "%3.0f", fraction * 100)) %  \(detail)"
-    FileHandle.standardError.write(Data(("\r\u{1B}[K" + line.prefix(Console.width - 1)).utf8))
+    Console.writeError("\r\u{1B}[K" + line.prefix(Console.width - 1))
   }
 }
