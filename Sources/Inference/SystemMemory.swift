@@ -12,6 +12,19 @@ public enum SystemMemory {
     return availableByteCount(meminfo: String(decoding: buffer[..<count], as: UTF8.self))
   }
 
+  /// Bytes of this process that are in memory, mapped files included; nil where the system does not
+  /// say.
+  public static var residentByteCount: Int? {
+    guard let file = fopen("/proc/self/statm", "r") else { return nil }
+    defer { fclose(file) }
+    var buffer = [UInt8](repeating: 0, count: 256)
+    let count = fread(&buffer, 1, buffer.count, file)
+    let fields = String(decoding: buffer[..<count], as: UTF8.self).split(separator: " ")
+    return fields.dropFirst().first.flatMap { Int($0) }.map {
+      $0 * Int(sysconf(Int32(_SC_PAGESIZE)))
+    }
+  }
+
   static func availableByteCount(meminfo: String) -> Int? {
     let line = meminfo.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
     let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }

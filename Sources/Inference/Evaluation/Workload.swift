@@ -1,0 +1,47 @@
+import TensorCore
+
+/// What one token costs a model, whatever runs it: the terms in which ceilings are stated.
+public struct Workload: Sendable, Equatable {
+  /// Weights of the linear layers, without embedding and output projection. A token of a prompt
+  /// multiplies and adds each once.
+  public let linearWeightCount: Int
+  /// Stored bytes that a decoded token reads: linear layers, norms and output projection.
+  public let weightByteCount: Int
+  /// Bytes of keys and values of a position in all layers; a decoded token reads those of all
+  /// positions up to its own.
+  public let cacheBytesPerPosition: Int
+}
+
+extension Model {
+  public var workload: Workload {
+    let linears = decoder.layers.flatMap(\.linears)
+    let norms = decoder.layers.flatMap { [$0.inputNorm, $0.postAttentionNorm] } + [decoder.norm]
+    let positions = 1 << 16
+    return Workload(
+      linearWeightCount: linears.reduce(0) {
+        $0 + $1.weight.geometry.rows * $1.weight.geometry.columns
+      },
+      weightByteCount: (linears + [decoder.output]).reduce(0) { $0 + $1.byteCount }
+        + norms.reduce(0) { $0 + 4 * $1.count },
+      cacheBytesPerPosition: KVCache.byteCount(shape: shape, positions: positions) / positions)
+  }
+}
+
+extension DecoderLayer {
+  fileprivate var linears: [Linear] {
+    let inputs =
+      switch mlp.input {
+      case .separate(let gate, let up): [gate, up]
+      case .fused(let both): [both]
+      }
+    return [attention.query, attention.key, attention.value, attention.output] + inputs
+      + [mlp.down]
+  }
+}
+
+extension Linear {
+  fileprivate var byteCount: Int {
+    weight.geometry.byteCount(in: weight.encoding) + 4 * (bias?.count ?? 0)
+      + (weight.columnScales == nil ? 0 : 4 * weight.geometry.columns)
+  }
+}
