@@ -1,6 +1,6 @@
 import JSON
 
-/// Writes float32 tensors as a safetensors file, front to back, with constant memory.
+/// Writes tensors of one element type as a safetensors file, front to back, with constant memory.
 ///
 /// The file appears under its name only when it is finished; until then it is `path.partial`, which
 /// goes away with a writer that is not finished.
@@ -14,10 +14,11 @@ public final class SafetensorsWriter {
 
   /// - Parameters:
   ///   - tensors: names, each once, and shapes, in the order in which the values will come.
+  ///   - dataType: of all of them; one of whole bytes.
   ///   - metadata: texts that travel in the header.
   ///   - inputs: files that the output must not be, whatever names and links lead to them.
   public init(
-    path: String, tensors: [(name: String, shape: [Int])],
+    path: String, tensors: [(name: String, shape: [Int])], dataType: DataType = .f32,
     metadata: [(key: String, value: String)] = [], inputs: [String] = []
   ) throws(FileError) {
     try Self.check(path, isNoneOf: inputs)
@@ -29,10 +30,10 @@ public final class SafetensorsWriter {
     var begin = 0
     for tensor in tensors {
       precondition(header[tensor.name] == nil, "the name \(tensor.name) occurs twice")
-      let next = begin + 4 * tensor.shape.reduce(1, *)
+      let next = begin + dataType.bitCount / 8 * tensor.shape.reduce(1, *)
       header[tensor.name] = .object(
         JSONObject([
-          ("dtype", .string(DataType.f32.rawValue)),
+          ("dtype", .string(dataType.rawValue)),
           ("shape", .array(tensor.shape.map { .integer($0) })),
           ("data_offsets", .array([.integer(begin), .integer(next)])),
         ]))
@@ -62,7 +63,12 @@ public final class SafetensorsWriter {
   /// Writes the next values, row-major; calls need not end where tensors or rows do.
   /// - Precondition: the tensors have room for them.
   public func append(_ values: UnsafeBufferPointer<Float>) throws(FileError) {
-    let bytes = UnsafeRawBufferPointer(values)
+    try append(bytes: UnsafeRawBufferPointer(values))
+  }
+
+  /// Writes the next elements as they lie in memory, little-endian.
+  /// - Precondition: the tensors have room for them.
+  public func append(bytes: UnsafeRawBufferPointer) throws(FileError) {
     precondition(bytes.count <= end - offset, "more values than the tensors hold")
     try SystemCalls.write(descriptor, bytes, at: offset, partialPath)
     offset += bytes.count

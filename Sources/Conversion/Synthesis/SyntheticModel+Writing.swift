@@ -1,0 +1,186 @@
+import Foundation
+import JSON
+public import ModelFiles
+import Quantization
+public import TensorCore
+
+extension SyntheticModel {
+  /// What goes on while a model is written.
+  public struct Monitor {
+    /// Called with the bytes of bfloat16 weights that are done, and those of all.
+    let progress: (_ done: Int, _ total: Int) -> Void
+    /// Asked now and then; once true, writing ends with `CancellationError`.
+    let isCancelled: () -> Bool
+
+    public init(
+      progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in },
+      isCancelled: @escaping () -> Bool = { false }
+    ) {
+      self.progress = progress
+      self.isCancelled = isCancelled
+    }
+
+    func advance(_ done: Int, _ total: Int) throws {
+      if isCancelled() { throw CancellationError() }
+      progress(done, total)
+    }
+  }
+
+  /// Writes a checkpoint directory in the published form: bfloat16, shards of at most 5 GB with an
+  /// index. Memory is that of a few rows. The directory appears when it is complete; what fails or is
+  /// cancelled leaves nothing.
+  ///
+  /// - Parameter others: files to carry besides config.json, such as those of a tokenizer.
+  /// - Throws: `FileError`, `CancellationError`.
+  public func writeCheckpoint(
+    to directory: String, assets others: [SlabAsset] = [],
+    maximumShardByteCount: Int = 5_000_000_000,
+    pool: WorkerPool, monitor: Monitor = Monitor()
+  ) throws {
+    if FileManager.default.fileExists(atPath: directory) {
+      throw FileError(path: directory, reason: "it exists already")
+    }
+    let partial = URL(filePath: directory + ".partial")
+    do {
+      try FileManager.default.createDirectory(at: partial, withIntermediateDirectories: false)
+    } catch {
+      throw FileError(path: partial.path, reason: error.localizedDescription)
+    }
+    do {
+      for asset in assets(others) {
+        try Data(asset.bytes).write(to: partial.appending(path: asset.name))
+      }
+      let shards = shards(maximumShardByteCount)
+      var done = 0
+      for (name, indices) in shards {
+        let writer = try SafetensorsWriter(
+          path: partial.appending(path: name).path, tensors: indices.map { tensors[$0] },
+          dataType: .bf16, metadata: [("format", "pt")])
+        for index in indices {
+          try forEachPiece(ofTensor: index, pool: pool) { bytes in
+            try monitor.advance(done, byteCount)
+            try writer.append(bytes: bytes)
+            done += bytes.count
+          }
+        }
+        try writer.finish()
+      }
+      if shards.count > 1 { try writeIndex(shards, to: partial) }
+      try FileManager.default.moveItem(at: partial, to: URL(filePath: directory))
+      monitor.progress(done, byteCount)
+    } catch {
+      try? FileManager.default.removeItem(at: partial)
+      if error is FileError || error is CancellationError { throw error }
+      throw FileError(path: directory, reason: error.localizedDescription)
+    }
+  }
+
+  /// Quantizes tensor after tensor, holding one at a time, and writes a slab: tensors and assets, and
+  /// with them the root digest, are those of a conversion of the checkpoint.
+  ///
+  /// - Parameter others: files to carry besides config.json, such as those of a tokenizer.
+  /// - Returns: the root digest.
+  /// - Throws: `SlabError`, `QuantizationError`, `CancellationError`.
+  public func writeSlab(
+    to path: String, recipe: Recipe, profile: SlabProfile = .run, assets others: [SlabAsset] = [],
+    replacing: Bool = false, pool: WorkerPool, monitor: Monitor = Monitor()
+  ) throws -> Digest {
+    let writer = try SlabWriter(
+      path: path, profile: profile, replacing: replacing, inputs: [], assets: assets(others),
+      metadata: [
+        "recipe": recipe.rawValue, "tool": "quarry \(Converter.version)",
+        "numerics": "\(Reference.numericsVersion)",
+        "source": "synthetic weights, seed \(seed)",
+      ],
+      expectedByteCount: RandomWeights(configuration, recipe: recipe).byteCount, pool: pool)
+    do {
+      let roles = tensors.map { TensorRole(tensorName: $0.name)! }
+      var done = 0
+      for index in tensors.indices.sorted(by: { rank(roles[$0]) < rank(roles[$1]) }) {
+        try monitor.advance(done, byteCount)
+        let (name, shape) = tensors[index]
+        let buffer = AlignedBuffer(byteCount: 2 * shape.reduce(1, *))
+        let elements = buffer.base.assumingMemoryBound(to: UInt16.self)
+        fill(elements, tensor: index, rows: 0..<(shape.count == 1 ? 1 : shape[0]), pool: pool)
+        if let encoding = recipe.encoding(for: roles[index]) {
+          let (matrix, statistics) = try Quantizer.encode(
+            MatrixView(buffer.bytes, elementType: .bf16, rows: shape[0], columns: shape[1]),
+            as: encoding, pool: pool)
+          try writer.append(
+            matrix, name: name, shape: shape, sourceType: .bf16, columnScales: nil,
+            statistics: statistics)
+        } else {
+          let values = (0..<shape[0]).map { Float(bfloat16Bits: elements[$0]) }
+          try writer.append(values, name: name, shape: shape, sourceType: .bf16)
+        }
+        done += buffer.byteCount
+      }
+      try writer.finish()
+      monitor.progress(done, byteCount)
+    } catch {
+      writer.cancel()
+      throw error
+    }
+    return writer.rootDigest!
+  }
+
+  /// Slabs hold the layers first, then vectors, output and embedding.
+  private func rank(_ role: TensorRole) -> Int {
+    switch role {
+    case .attention, .mlp: 0
+    case .norm, .bias: 1
+    case .output: 2
+    case .embedding: 3
+    }
+  }
+
+  /// File names, and places in ``tensors`` of what each holds.
+  private func shards(_ maximumByteCount: Int) -> [(name: String, tensors: [Int])] {
+    var shards: [[Int]] = [[]]
+    var filled = 0
+    for (index, tensor) in tensors.enumerated() {
+      let byteCount = 2 * tensor.shape.reduce(1, *)
+      if filled > 0, filled + byteCount > maximumByteCount {
+        shards.append([])
+        filled = 0
+      }
+      shards[shards.count - 1].append(index)
+      filled += byteCount
+    }
+    if shards.count == 1 { return [("model.safetensors", shards[0])] }
+    func digits(_ number: Int) -> String {
+      String(repeating: "0", count: max(0, 5 - "\(number)".count)) + "\(number)"
+    }
+    return shards.enumerated().map {
+      ("model-\(digits($0 + 1))-of-\(digits(shards.count)).safetensors", $1)
+    }
+  }
+
+  private func writeIndex(_ shards: [(name: String, tensors: [Int])], to directory: URL) throws {
+    let map = shards.flatMap { shard in
+      shard.tensors.map { (key: tensors[$0].name, value: JSONValue.string(shard.name)) }
+    }
+    let index: JSONValue = .object([
+      "metadata": .object(["total_size": .integer(byteCount)]),
+      "weight_map": .object(JSONObject(map)),
+    ])
+    try Data(index.serialized(indented: true).utf8).write(
+      to: directory.appending(path: "model.safetensors.index.json"))
+  }
+
+  /// Makes a tensor piece by piece, some 32 MiB each.
+  private func forEachPiece(
+    ofTensor index: Int, pool: WorkerPool, _ body: (UnsafeRawBufferPointer) throws -> Void
+  ) throws {
+    let shape = tensors[index].shape
+    let (rows, columns) = shape.count == 1 ? (1, shape[0]) : (shape[0], shape[1])
+    let piece = min(rows, max(1, (16 << 20) / columns))
+    let buffer = AlignedBuffer(byteCount: 2 * piece * columns)
+    for first in stride(from: 0, to: rows, by: piece) {
+      let range = first..<min(first + piece, rows)
+      fill(
+        buffer.base.assumingMemoryBound(to: UInt16.self), tensor: index, rows: range, pool: pool)
+      try body(UnsafeRawBufferPointer(rebasing: buffer.bytes[..<(2 * range.count * columns)]))
+    }
+  }
+}
