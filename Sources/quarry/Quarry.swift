@@ -29,7 +29,7 @@ struct Quarry: ParsableCommand {
     version: version,
     subcommands: [
       Convert.self, Inspect.self, Verify.self, Repack.self, Generate.self, Chat.self, Render.self,
-      Logits.self, Tokenize.self, Detokenize.self, Doctor.self,
+      Logits.self, Tokenize.self, Detokenize.self, Bench.self, Synthesize.self, Doctor.self,
     ])
 
   static func main() {

@@ -10,6 +10,14 @@ import Testing
     (["convert", "/nonexistent", "-o", "out.slab"], "/nonexistent"),
     (["verify", "/dev/null"], "/dev/null"),
     (["inspect", "/nonexistent"], "cannot read /nonexistent"),
+    (["bench", "/nonexistent.slab"], "/nonexistent.slab"),
+    (["bench", "/dev/null.json"], "/dev/null.json"),
+    (["bench", "--prefill", "0", "--depths", "9999999"], "nothing to measure"),
+    (["synthesize", "/nonexistent", "-o", "never"], "/nonexistent"),
+    (
+      ["synthesize", Pebble.directory.path + "/config.json", "-o", "/nonexistent/never"],
+      "/nonexistent/never"
+    ),
     (["tokenize", "/nonexistent"], "/nonexistent"),
     (["generate", "-p", "x", "--top-p", "7"], "top_p"),
     (["generate", "-p", "x", "--context", "999999999"], "context"),
@@ -34,6 +42,8 @@ import Testing
   @Test(arguments: [
     ["generate", "-p", "x", "-f", "y"], ["generate", "--temperature", "warm"], ["nonsense"],
     ["convert"], ["logits", "-o", "x"], ["verify", "x", "--threads", "0"],
+    ["bench", "x.slab", "--shape", "2b"], ["bench", "x.slab", "--recipe", "q8"],
+    ["bench", "--prefill", "a"], ["synthesize", "x.json", "-o", "y", "--recipe", "q4"],
     ["generate", "--logit-bias", "7"], ["generate", "--date", "2025-13-01"],
     ["generate", "--date", "2025-02-29"], ["generate", "--date", "2025-3-1"],
   ])
@@ -46,7 +56,7 @@ import Testing
 
   @Test(arguments: [
     "convert", "inspect", "verify", "repack", "generate", "chat", "render", "logits", "tokenize",
-    "detokenize", "doctor",
+    "detokenize", "doctor", "bench", "synthesize",
   ])
   func everyCommandHasExamples(_ command: String) throws {
     let outcome = try quarry.run([command, "--help"])

@@ -97,7 +97,7 @@ extension Doctor {
   }
 
   /// As the operating system calls it.
-  private static var processorName: String {
+  static var processorName: String {
     let text = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
     let line = text.split(separator: "\n").first { $0.hasPrefix("model name") }
     return line?.split(separator: ":").last?.trimmingCharacters(in: .whitespaces) ?? "unknown"

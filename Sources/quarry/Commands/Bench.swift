@@ -1,0 +1,162 @@
+import ArgumentParser
+import Conversion
+import Foundation
+import Inference
+import JSON
+import ModelFiles
+import TensorCore
+
+struct Bench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure how fast a model runs, beside what the machine could do at best.",
+    discussion: """
+      Prefill is reading a prompt, decode is choosing tokens one by one; both are whole: attention, \
+      norms, output projection and sampling are inside the time. Two ceilings are measured in the same \
+      run, before and after every repetition: int8 operations per second for prefill (two for each \
+      weight of the linear layers), reading memory for decode (the bytes that a token reads). The share \
+      is the median of the repetitions' shares.
+
+      A shape or a config.json gets random weights in memory; nothing is downloaded or quantized.
+
+      EXAMPLES
+        quarry bench granite.slab
+        quarry bench --shape 2b --recipe q4s --json > before.json
+        quarry bench --shape 2b --recipe q4s --compare before.json
+        quarry bench config.json --prefill 512 --depths 0 --repetitions 9
+      """)
+
+  @Argument(
+    help: "A slab or a config.json; without one, and without --shape, the bundled model Pebble.",
+    completion: .file())
+  var model: String?
+  @Option(help: "Random weights in the shape of Granite 3.3: 2b or 8b.")
+  var shape: BenchmarkShape?
+  @Option(help: "How random weights are encoded: q4, q4s, q8, q8s, bf16, f32 (default: q4).")
+  var recipe: Recipe?
+  @Option(help: "Lengths of prompts, separated by commas.")
+  var prefill = CountList(counts: [128, 512, 2048])
+  @Option(help: "Tokens in the context before decoding, separated by commas.")
+  var depths = CountList(counts: [0, 4096])
+  @Option(help: "Repetitions of every measurement.")
+  var repetitions = 5
+  @Option(help: "A report written earlier with --json to compare with.", completion: .file())
+  var compare: String?
+  @OptionGroup var runtime: RuntimeOptions
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func validate() throws {
+    if model != nil, shape != nil {
+      throw ValidationError("Give a model or --shape, not both.")
+    }
+    if recipe != nil, shape == nil, model?.hasSuffix(".json") != true {
+      throw ValidationError("--recipe is for random weights; a slab has its own.")
+    }
+    if !(1...1000).contains(repetitions) {
+      throw ValidationError("--repetitions must be from 1 to 1000, not \(repetitions).")
+    }
+  }
+
+  func run() throws {
+    Interrupt.watch()
+    let earlier = try compare.map(InputFiles.readJSON)
+    let subject = try load(pool: runtime.makePool())
+    let (longest, lengths, depths) = try fitting(subject)
+    let session = try Session(model: subject.model, contextLength: longest)
+    session.isCancelled = { Interrupt.isRequested }
+    let predicted = MemoryPrediction(
+      weightByteCount: subject.weightByteCount, configuration: subject.model.configuration,
+      contextLength: longest)
+    let results: (bandwidths: [Benchmark.Bandwidth], figures: [BenchmarkFigure])
+    do {
+      results = try measure(subject.model, lengths, depths, in: session)
+    } catch is CancellationError {
+      throw Interrupt.exitCode
+    }
+    // What the ceilings were measured with is gone now, and not counted as resident.
+    let report = BenchmarkReport(
+      subject, bandwidths: results.bandwidths, figures: results.figures,
+      predictedByteCount: predicted.total)
+    if json {
+      try Console.write(report.json.serialized(indented: true) + "\n")
+      if earlier != nil { Console.note(report.text(comparedWith: earlier)) }
+    } else {
+      try Console.write(report.text(comparedWith: earlier) + "\n")
+    }
+  }
+
+  private func measure(
+    _ model: Model, _ lengths: [Int], _ depths: [Int], in session: Session
+  ) throws -> (bandwidths: [Benchmark.Bandwidth], figures: [BenchmarkFigure]) {
+    let progress = Progress("measuring")
+    defer { progress.finish() }
+    let benchmark = Benchmark(model: model, repetitions: repetitions)
+    let total = lengths.count + depths.count
+    var figures: [BenchmarkFigure] = []
+    for length in lengths {
+      progress.update(figures.count, of: total, "prefill of \(length) tokens")
+      figures.append(try benchmark.prefill(length, in: session))
+    }
+    for depth in depths {
+      progress.update(figures.count, of: total, "decode after \(depth) tokens")
+      figures.append(try benchmark.decode(depth: depth, in: session))
+    }
+    return (benchmark.bandwidths, figures)
+  }
+
+  private func load(pool: WorkerPool) throws -> BenchmarkModel {
+    if let shape {
+      return try BenchmarkModel(
+        configuration: Array(shape.configurationJSON.utf8), name: shape.rawValue,
+        recipe: recipe ?? .q4, pool: pool)
+    }
+    if let model, model.hasSuffix(".json") {
+      return try BenchmarkModel(
+        configuration: InputFiles.read(model), name: model, recipe: recipe ?? .q4, pool: pool)
+    }
+    var argument = SlabArgument()
+    argument.slab = model
+    let slab = try argument.open(pool: pool)
+    return try BenchmarkModel(slab, name: model ?? "Pebble", pool: pool)
+  }
+
+  /// What fits into the model's context and this machine's memory, and the context that it takes.
+  private func fitting(
+    _ subject: BenchmarkModel
+  ) throws -> (longest: Int, lengths: [Int], depths: [Int]) {
+    let configuration = subject.model.configuration
+    func fits(_ positions: Int) -> Bool {
+      let cache = MemoryPrediction(
+        weightByteCount: 0, configuration: configuration, contextLength: positions)
+      return positions <= configuration.contextLength
+        && cache.total <= SystemMemory.availableByteCount ?? .max
+    }
+    func positions(_ depth: Int) -> Int { max(1, depth) + Benchmark.decodedTokens + 2 }
+    let lengths = prefill.counts.filter { $0 > 0 && fits($0 + 1) }
+    let depths = depths.counts.filter { fits(positions($0)) }
+    if lengths.count < prefill.counts.count || depths.count < self.depths.counts.count {
+      Console.note("left out: what does not fit into the model's context or into memory")
+    }
+    guard let longest = (lengths.map { $0 + 1 } + depths.map(positions)).max() else {
+      throw InputError("there is nothing to measure")
+    }
+    return (longest, lengths, depths)
+  }
+}
+
+/// Numbers of tokens, separated by commas.
+struct CountList: ExpressibleByArgument {
+  let counts: [Int]
+
+  init(counts: [Int]) { self.counts = counts }
+
+  init?(argument: String) {
+    let words = argument.split(separator: ",")
+    counts = words.compactMap { Int($0) }.filter { (0...1 << 24).contains($0) }
+    if counts.count != words.count { return nil }
+  }
+
+  var defaultValueDescription: String { counts.map(String.init).joined(separator: ",") }
+}
+
+extension BenchmarkShape: ExpressibleByArgument {}
