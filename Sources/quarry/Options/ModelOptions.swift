@@ -28,6 +28,11 @@ struct SlabArgument: ParsableArguments {
 
   /// Converts the bundled checkpoint, which takes a moment, to a file that nobody else sees.
   private static func openPebble(pool: WorkerPool) throws -> Slab {
+    guard InputFiles.isDirectory(Pebble.directory.path) else {
+      throw InputError(
+        "the bundled model is not at \(Pebble.directory.path); give a slab, or put the folder "
+          + "quarry_Pebble.resources of the build beside the program")
+    }
     let directory = FileManager.default.temporaryDirectory.appending(
       path: "quarry-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
