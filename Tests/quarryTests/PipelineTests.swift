@@ -169,6 +169,19 @@ let quarry = Program(product: "quarry")
     }
   }
 
+  /// What the program says of a cut answer tells how long the prompt was and what it knew already.
+  @Test func chatKeepsTheConversationUntilItIsReset() throws {
+    let outcome = try quarry.run(
+      ["chat", "--temperature", "0", "--max-tokens", "1"],
+      input: "What is granite?\nWhat is granite?\n/reset\nWhat is granite?\n")
+    #expect(outcome.status == 0)
+    let lines = outcome.errors.split(separator: "\n").filter { $0.contains("prompt ") }
+    let lengths = lines.compactMap { Int($0.split(separator: " ")[5]) }
+    try #require(lengths.count == 3)
+    #expect(lengths[1] > lengths[0] && lengths[2] == lengths[0])
+    #expect(lines[1].contains("of them known already"))
+  }
+
   @Test func doctorKnowsTheMachine() throws {
     let outcome = try quarry.run(["doctor", "--json"], environment: ["QUARRY_ISA": "scalar"])
     let report = try JSONValue(parsing: outcome.output)

@@ -30,10 +30,10 @@ struct Convert: ParsableCommand {
   @Option(
     name: [.short, .long], help: "The slab to write.", completion: .file(extensions: ["slab"]))
   var output: String
-  @Option(help: "How tensors are encoded: q4, q4s, q8, q8s, bf16, f32.")
+  @Option(help: "How tensors are encoded.")
   var recipe = Recipe.q4
-  @Option(help: "run: weights are mapped as they are; ship: everything is compressed.")
-  var profile = SlabProfile.run
+  @Option(help: "run (default): weights are mapped as they are; ship: everything is compressed.")
+  var profile: SlabProfile?  // a default here would be shown by its number
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Replace an existing output.")
   var force = false
@@ -44,7 +44,7 @@ struct Convert: ParsableCommand {
     source.warnings.forEach(Console.warn)
     let progress = Progress("converting")
     let converter = Converter(
-      checkpoint: source, recipe: recipe, profile: profile, pool: runtime.makePool(),
+      checkpoint: source, recipe: recipe, profile: profile ?? .run, pool: runtime.makePool(),
       replacing: force,
       progress: { progress.update($0.doneByteCount, of: $0.totalByteCount, $0.tensor ?? "") },
       isCancelled: { Interrupt.isRequested })

@@ -19,7 +19,7 @@ struct Repack: ParsableCommand {
   @Option(
     name: [.short, .long], help: "The slab to write.", completion: .file(extensions: ["slab"]))
   var output: String
-  @Option(help: "run or ship.")
+  @Option(help: "The profile to write.")
   var profile: SlabProfile
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Replace an existing output.")

@@ -1,4 +1,5 @@
 import JSON
+import ModelFiles
 import TensorCore
 
 extension Inspection {
@@ -22,14 +23,14 @@ extension Inspection {
 
   var text: String {
     var lines = ["\(path): \(kind)"]
-    for fact in facts { lines.append("  \(fact.name): \(fact.value.plain)") }
+    for fact in facts { lines.append("  \(fact.name.shown): \(fact.value.plain)") }
     if let fields = configuration.object {
       lines.append("configuration")
-      lines += fields.members.map { "  \($0.key): \($0.value.plain)" }
+      lines += fields.members.map { "  \($0.key.shown): \($0.value.plain)" }
     }
     if !assets.isEmpty {
       lines.append("assets")
-      lines += assets.map { "  \($0.name): \(Format.bytes($0.byteCount))" }
+      lines += assets.map { "  \($0.name.shown): \(Format.bytes($0.byteCount))" }
     }
     lines.append("tensors")
     lines.append(table)
@@ -44,7 +45,7 @@ extension Inspection {
     ]
     var rows = tensors.map { tensor in
       [
-        tensor.name, tensor.shape.map(String.init).joined(separator: "×"), tensor.sourceType,
+        tensor.name.shown, tensor.shape.map(String.init).joined(separator: "×"), tensor.sourceType,
         tensor.encoding, tensor.layout, "\(tensor.offset)", "\(tensor.storedByteCount)",
         "\(tensor.logicalByteCount)", Format.decimal(tensor.bitsPerWeight, 2),
         tensor.statistics.map { Format.significant($0.normalizedMeanSquaredError) } ?? "",
@@ -86,10 +87,10 @@ extension Inspection.Tensor {
 }
 
 extension JSONValue {
-  /// For people: strings without quotes, long arrays cut short.
+  /// For people: strings without quotes and without what a terminal would obey, cut short.
   var plain: String {
     switch self {
-    case .string(let text): text
+    case .string(let text): text.shown
     case .array(let elements) where elements.count > 8:
       elements.prefix(8).map(\.plain).joined(separator: ", ") + ", … (\(elements.count))"
     case .array(let elements): elements.map(\.plain).joined(separator: ", ")

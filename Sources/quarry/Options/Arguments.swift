@@ -12,9 +12,9 @@ extension ActivationPrecision: ExpressibleByArgument {}
 extension SlabProfile: ExpressibleByArgument {
   public init?(argument: String) { self.init(name: argument) }
 
-  public var defaultValueDescription: String { name }
-
   public static var allValueStrings: [String] { allCases.map(\.name) }
+
+  public static var allValueDescriptions: [String: String] { [:] }
 }
 
 extension TemplateDate: ExpressibleByArgument {
