@@ -74,6 +74,18 @@ import Testing
     }
   }
 
+  @Test func measuresKernels() throws {
+    let outcome = try quarry.run(["bench", "--kernels", "--repetitions", "1", "--json"])
+    #expect(outcome.status == 0)
+    let rows = try #require(try JSONValue(parsing: outcome.output).array)
+    #expect(Set(rows.map { $0["encoding"]?.string }) == ["q4b16", "q4b32", "q8b16", "q8b32"])
+    for row in rows {
+      let unit =
+        row["tokens"]?.integer == 256 ? "operations_per_second" : "bytes_per_second"
+      #expect(try #require(row[unit]?.double) > 1e6)
+    }
+  }
+
   @Test func synthesizesConvertsAndGenerates() throws {
     try withConfig { config, directory in
       func path(_ name: String) -> String { directory.appending(path: name).path }

@@ -43,7 +43,8 @@ import Testing
     ["generate", "-p", "x", "-f", "y"], ["generate", "--temperature", "warm"], ["nonsense"],
     ["convert"], ["logits", "-o", "x"], ["verify", "x", "--threads", "0"],
     ["bench", "x.slab", "--shape", "2b"], ["bench", "x.slab", "--recipe", "q8"],
-    ["bench", "--prefill", "a"], ["synthesize", "x.json", "-o", "y", "--recipe", "q4"],
+    ["bench", "--prefill", "a"], ["bench", "--kernels", "--shape", "2b"],
+    ["synthesize", "x.json", "-o", "y", "--recipe", "q4"],
     ["generate", "--logit-bias", "7"], ["generate", "--date", "2025-13-01"],
     ["generate", "--date", "2025-02-29"], ["generate", "--date", "2025-3-1"],
   ])

@@ -35,22 +35,28 @@ public struct RandomWeights: WeightSource {
     return Array(repeating: value, count: shapes[name]![0])
   }
 
-  /// Weights have a variance of about 1 / columns, so that activations stay in range.
   public func matrix(named name: String, pool: WorkerPool) -> WeightMatrix {
-    let (geometry, encoding) = (geometry(shapes[name]!), encoding(name)!)
+    Self.matrix(geometry(shapes[name]!), encoding(name)!, seed: places[name]!, pool: pool)
+  }
+
+  /// A matrix of random codes, whose weights have a variance of about 1 / columns, so that
+  /// activations stay in range.
+  public static func matrix(
+    _ geometry: PanelGeometry, _ encoding: BlockEncoding, seed: UInt64, pool: WorkerPool
+  ) -> WeightMatrix {
     var streams: [StreamKind: AlignedBuffer] = [:]
     for kind in encoding.streams {
       let buffer = AlignedBuffer(byteCount: geometry.byteCount(of: kind, in: encoding))
       streams[kind] = buffer
-      let noise = Noise(seed: places[name]!, stream: UInt64(kind.rawValue))
+      let noise = Noise(seed: seed, stream: UInt64(kind.rawValue))
       switch kind {
-      case .codes, .blockScales: Self.fill(buffer, noise, pool: pool)
+      case .codes, .blockScales: fill(buffer, noise, pool: pool)
       case .elements:
         // Random signs and fractions under one exponent.
         let exponent = (1 / Float(geometry.columns).squareRoot()).exponentBitPattern
         let isSingle = encoding == .f32
         let lanes: UInt64 = isSingle ? 0x1_0000_0001 : 0x1_0001_0001_0001
-        Self.fill(
+        fill(
           buffer, noise, keeping: (isSingle ? 0x807F_FFFF : 0x807F) * lanes,
           setting: (UInt64(exponent) << (isSingle ? 23 : 7)) * lanes, pool: pool)
       case .rowScales:

@@ -71,16 +71,9 @@ struct Benchmark {
     _ phase: BenchmarkFigure.Phase, tokens: Int, depth: Int, ceiling: () -> Double?,
     run: () throws -> Double
   ) throws -> BenchmarkFigure {
-    _ = try run()  // fills the caches and allocates what is kept
-    var rates: [Double] = []
-    var ceilings = [ceiling()]
-    for _ in 0..<repetitions {
-      rates.append(try run())
-      ceilings.append(ceiling())
-    }
-    return BenchmarkFigure(
-      phase: phase, tokens: tokens, depth: depth, rates: rates, ceilings: ceilings.compactMap { $0 }
-    )
+    BenchmarkFigure(
+      phase: phase, tokens: tokens, depth: depth,
+      pairs: try PairedRates(repetitions, ceiling: ceiling, run: run))
   }
 
   private func complete(
@@ -113,25 +106,6 @@ struct BenchmarkFigure {
   let tokens: Int
   /// Tokens in the context before them.
   let depth: Int
-  /// Tokens per second of every run.
-  let rates: [Double]
-  /// Tokens per second that the ceiling allows, before every run and after the last; empty where
-  /// there is nothing to measure it with.
-  let ceilings: [Double]
-
-  var rate: Double { rates.median }
-
-  /// Of every run, the share of the ceiling measured around it.
-  var ratios: [Double] {
-    ceilings.isEmpty
-      ? [] : rates.indices.map { 2 * rates[$0] / (ceilings[$0] + ceilings[$0 + 1]) }
-  }
-}
-
-extension [Double] {
-  /// Not of an empty array.
-  var median: Double {
-    let ordered = sorted()
-    return (ordered[(count - 1) / 2] + ordered[count / 2]) / 2
-  }
+  /// Tokens per second.
+  let pairs: PairedRates
 }

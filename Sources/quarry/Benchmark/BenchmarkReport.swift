@@ -112,17 +112,11 @@ struct BenchmarkReport {
 
 extension BenchmarkFigure {
   fileprivate var json: JSONValue {
-    let ratios = ratios
-    return .object([
-      "phase": .string(phase.rawValue),
-      "tokens": .integer(tokens),
-      "depth": .integer(depth),
-      "tokens_per_second": .double(rate),
-      "runs": .array(rates.map { .double($0) }),
-      "ceiling_tokens_per_second": ceilings.isEmpty ? .null : .double(ceilings.median),
-      "share_of_ceiling": ratios.isEmpty ? .null : .double(ratios.median),
-      "share_range": ratios.isEmpty
-        ? .null : .array([.double(ratios.min()!), .double(ratios.max()!)]),
-    ])
+    .object(
+      JSONObject(
+        [
+          ("phase", .string(phase.rawValue)), ("tokens", .integer(tokens)),
+          ("depth", .integer(depth)),
+        ] + pairs.members(unit: "tokens_per_second")))
   }
 }

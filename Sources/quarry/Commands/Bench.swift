@@ -23,6 +23,7 @@ struct Bench: ParsableCommand {
         quarry bench --shape 2b --recipe q4s --json > before.json
         quarry bench --shape 2b --recipe q4s --compare before.json
         quarry bench config.json --prefill 512 --depths 0 --repetitions 9
+        quarry bench --kernels
       """)
 
   @Argument(
@@ -41,6 +42,8 @@ struct Bench: ParsableCommand {
   var repetitions = 5
   @Option(help: "A report written earlier with --json to compare with.", completion: .file())
   var compare: String?
+  @Flag(help: "Measure matrix products alone, for every quantized encoding, without a model.")
+  var kernels = false
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Print JSON.")
   var json = false
@@ -48,6 +51,9 @@ struct Bench: ParsableCommand {
   func validate() throws {
     if model != nil, shape != nil {
       throw ValidationError("Give a model or --shape, not both.")
+    }
+    if kernels, model != nil || shape != nil || recipe != nil || compare != nil {
+      throw ValidationError("--kernels takes no model, and nothing to compare with.")
     }
     if recipe != nil, shape == nil, model?.hasSuffix(".json") != true {
       throw ValidationError("--recipe is for random weights; a slab has its own.")
@@ -59,6 +65,7 @@ struct Bench: ParsableCommand {
 
   func run() throws {
     Interrupt.watch()
+    if kernels { return try measureKernels() }
     let earlier = try compare.map(InputFiles.readJSON)
     let subject = try load(pool: runtime.makePool())
     let (longest, lengths, depths) = try fitting(subject)
@@ -102,6 +109,20 @@ struct Bench: ParsableCommand {
       figures.append(try benchmark.decode(depth: depth, in: session))
     }
     return (benchmark.bandwidths, figures)
+  }
+
+  private func measureKernels() throws {
+    let benchmark = KernelBenchmark(
+      kernels: try .selected(), pool: runtime.makePool(), repetitions: repetitions)
+    let progress = Progress("measuring")
+    defer { progress.finish() }
+    let figures = try benchmark.run { done, total, encoding in
+      if Interrupt.isRequested { throw Interrupt.exitCode }
+      progress.update(done, of: total, encoding.name)
+    }
+    progress.finish()
+    let text = json ? figures.json.serialized(indented: true) : figures.text
+    try Console.write(text + "\n")
   }
 
   private func load(pool: WorkerPool) throws -> BenchmarkModel {
