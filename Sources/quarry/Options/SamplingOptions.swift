@@ -4,9 +4,9 @@ import Tokenization
 
 /// How tokens are chosen; the defaults are those of the published service.
 struct SamplingOptions: ParsableArguments {
-  @Option(help: "Randomness; 0 always takes the likeliest token.")
+  @Option(parsing: .unconditional, help: "Randomness; 0 always takes the likeliest token.")
   var temperature = 0.6
-  @Option(help: "Sample from the K likeliest tokens; 0 from all.")
+  @Option(parsing: .unconditional, help: "Sample from the K likeliest tokens; 0 from all.")
   var topK = 50
   @Option(help: "Sample from the likeliest tokens that together have this probability.")
   var topP = 0.9
