@@ -12,3 +12,26 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
 
   public var description: String { "\(reason) at byte \(offset)" }
 }
+
+extension String {
+  /// The text of a hostile file as error messages and listings show it: control characters as
+  /// escapes, at most 120 characters.
+  package var shown: String { shown(atMost: 120) }
+
+  /// The text with control characters as escapes, cut after `count` Unicode scalars.
+  package func shown(atMost count: Int) -> String {
+    var result = ""
+    var left = count
+    for scalar in unicodeScalars {
+      if left == 0 { return result + "…" }
+      switch scalar.properties.generalCategory {
+      // What moves the cursor, colours the terminal or turns the direction of writing.
+      case .control, .format, .lineSeparator, .paragraphSeparator:
+        result += scalar.escaped(asASCII: true)
+      default: result.unicodeScalars.append(scalar)
+      }
+      left -= 1
+    }
+    return result
+  }
+}

@@ -14,13 +14,3 @@ public struct FileError: Error, Equatable, CustomStringConvertible {
 
   public var description: String { "\(path): \(reason)" }
 }
-
-extension String {
-  /// The text of a hostile file as error messages show it: control characters as escapes, at most
-  /// 120 characters.
-  package var shown: String {
-    var result = ""
-    for scalar in unicodeScalars.prefix(120) { result += scalar.escaped(asASCII: false) }
-    return unicodeScalars.count > 120 ? result + "…" : result
-  }
-}

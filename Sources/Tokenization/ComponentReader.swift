@@ -79,13 +79,13 @@ enum ComponentReader {
       result.append((component, place))
       return
     }
-    let place = "\(place).pretokenizers"
-    let components = try member(component, "pretokenizers", String(place.dropLast(14)), \.array)
+    let components = try member(component, "pretokenizers", place, \.array)
+    let list = "\(place).pretokenizers"
     guard !components.isEmpty else {
-      throw TokenizerError.invalid(component: place, reason: "is empty")
+      throw TokenizerError.invalid(component: list, reason: "is empty")
     }
     for (index, component) in components.enumerated() {
-      try flatten(component, "\(place)[\(index)]", &result)
+      try flatten(component, "\(list)[\(index)]", &result)
     }
   }
 

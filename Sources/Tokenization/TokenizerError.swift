@@ -1,3 +1,5 @@
+import JSON
+
 /// Why a tokenizer.json cannot be executed, or a text or id cannot be converted with it.
 public enum TokenizerError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The document is not JSON or not of the expected form; `offset` in bytes.
@@ -21,12 +23,12 @@ public enum TokenizerError: Error, Equatable, Sendable, CustomStringConvertible 
 
   public var description: String {
     switch self {
-    case .malformed(let reason, let offset): "tokenizer: \(reason) at byte \(offset)"
-    case .missing(let component): "tokenizer: \(component) is missing"
-    case .unsupported(let component): "tokenizer: \(component) is not supported"
-    case .invalid(let component, let reason): "tokenizer: \(component): \(reason)"
+    case .malformed(let reason, let offset): "tokenizer: \(reason.shown) at byte \(offset)"
+    case .missing(let component): "tokenizer: \(component.shown) is missing"
+    case .unsupported(let component): "tokenizer: \(component.shown) is not supported"
+    case .invalid(let component, let reason): "tokenizer: \(component.shown): \(reason.shown)"
     case .invalidPattern(let pattern, let reason, let offset):
-      "tokenizer: the pattern \(pattern) does not compile: \(reason) at byte \(offset)"
+      "tokenizer: the pattern \(pattern.shown) does not compile: \(reason) at byte \(offset)"
     case .matchFailed(let reason, let offset):
       "tokenizer: splitting the text failed at byte \(offset): \(reason)"
     case .invalidUTF8(let offset): "the text is not valid UTF-8 at byte \(offset)"

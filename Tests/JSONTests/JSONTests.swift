@@ -47,6 +47,18 @@ import Testing
   }
 }
 
+@Suite struct ShownTextTests {
+  @Test func nothingReachesTheTerminalButText() {
+    #expect("it's \"é\" \\ 😀".shown == "it's \"é\" \\ 😀")
+    #expect(
+      "a\u{1B}[2J\n\u{7F}\u{9B}1m\u{202E}\u{2028}".shown
+        == #"a\u{1B}[2J\n\u{7F}\u{009B}1m\u{202E}\u{2028}"#)
+    // One grapheme cluster of many scalars.
+    #expect("e\(String(repeating: "\u{301}", count: 9000))".shown.unicodeScalars.count == 121)
+    #expect("abc".shown(atMost: 2) == "ab…" && "abc".shown(atMost: 3) == "abc")
+  }
+}
+
 @Suite struct JSONWriterTests {
   @Test func writesWhatItReads() throws {
     let text = #"{"a":[1,2.5,"é\u0001\n\"",{"b":null}],"c":{},"d":[]}"#

@@ -1,3 +1,5 @@
+import JSON
+
 /// The small files of a checkpoint directory, as they are.
 struct CheckpointAssets {
   private let directory: String

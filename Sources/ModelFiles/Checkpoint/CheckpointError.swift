@@ -1,3 +1,5 @@
+import JSON
+
 /// Why a checkpoint is not acceptable: which file, which tensor, what was expected and found.
 public struct CheckpointError: Error, Equatable, CustomStringConvertible {
   /// One case for every way in which a checkpoint can lie.

@@ -1,3 +1,5 @@
+import JSON
+
 /// Compares the tensors that are there with those that the configuration asks for.
 struct CheckpointValidation {
   typealias Place = (file: SafetensorsFile, tensor: TensorDescriptor)

@@ -13,7 +13,7 @@ public enum ConfigurationError: Error, Equatable, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .malformed(let error): "not readable as JSON: \(error)"
+    case .malformed(let error): "not readable as JSON: \(error.description.shown)"
     case .missing(let field): "\(field) is missing"
     case .invalid(let field, let expected, let found):
       "\(field): expected \(expected), found \(found)"

@@ -1,3 +1,5 @@
+import JSON
+
 /// Why a chat template cannot be parsed or rendered, and where.
 public struct TemplateError: Error, Equatable, CustomStringConvertible {
   /// What is wrong, as a clause without a full stop. Names the construct that is not supported.
@@ -10,7 +12,7 @@ public struct TemplateError: Error, Equatable, CustomStringConvertible {
     self.line = line
   }
 
-  public var description: String { "chat template, line \(line): \(message)" }
+  public var description: String { "chat template, line \(line): \(message.shown(atMost: 1000))" }
 }
 
 /// The bounds that keep a hostile template from hanging the program or exhausting its memory.
