@@ -1,6 +1,8 @@
 /// Why a model cannot be built or run.
 public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible {
   case missingAsset(name: String, model: String)
+  /// A file of the checkpoint that is there and not acceptable.
+  case invalidAsset(name: String, model: String, reason: String)
   case missingTensor(name: String, expected: [Int], model: String)
   case wrongShape(tensor: String, expected: [Int], found: [Int], model: String)
   /// A context length that is not positive or longer than the model's.
@@ -22,6 +24,7 @@ public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible 
   public var description: String {
     switch self {
     case .missingAsset(let name, let model): "\(model) holds no \(name)"
+    case .invalidAsset(let name, let model, let reason): "\(name) in \(model): \(reason)"
     case .missingTensor(let name, let expected, let model):
       "\(model) holds no tensor \(name); its configuration calls for one of shape \(expected)"
     case .wrongShape(let tensor, let expected, let found, let model):

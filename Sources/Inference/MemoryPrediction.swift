@@ -31,7 +31,8 @@ public struct MemoryPrediction: Sendable, Equatable {
 }
 
 extension MemoryPrediction {
-  /// - Throws: `ConfigurationError`, ``InferenceError/missingAsset(name:model:)``.
+  /// - Throws: ``InferenceError/missingAsset(name:model:)``,
+  ///   ``InferenceError/invalidAsset(name:model:reason:)``.
   public init(slab: Slab, contextLength: Int? = nil) throws {
     self.init(
       weightByteCount: slab.tensors.reduce(0) { $0 + $1.logicalByteCount },

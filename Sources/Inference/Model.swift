@@ -16,7 +16,7 @@ public final class Model: Sendable {
   /// Loads a slab: maps its raw streams, decompresses the others.
   ///
   /// - Parameter progress: called with the number of tensors that are ready and that of all.
-  /// - Throws: ``InferenceError``, `SlabError`, `ConfigurationError`, `JSONError`.
+  /// - Throws: ``InferenceError``, `SlabError`.
   public convenience init(
     slab: Slab, pool: WorkerPool, kernels: Kernels,
     progress: (_ ready: Int, _ total: Int) -> Void = { _, _ in }

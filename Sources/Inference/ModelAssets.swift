@@ -26,29 +26,33 @@ public struct ModelAssets: Sendable {
   ///   - path: what to call the model in errors.
   ///   - asset: the bytes of a file of the checkpoint; nil where there is none. Only config.json is
   ///     required.
-  /// - Throws: ``InferenceError/missingAsset(name:model:)``, `ConfigurationError`, and `JSONError`
-  ///   for the small files.
+  /// - Throws: ``InferenceError/missingAsset(name:model:)``,
+  ///   ``InferenceError/invalidAsset(name:model:reason:)``.
   public init(path: String, asset: (_ name: String) -> [UInt8]?) throws {
     self.init(configuration: try Self.configuration(path: path, asset: asset))
     tokenizer = asset("tokenizer.json").map { json in Result { try Tokenizer(json: json) } }
-    let tokenizerConfiguration = try asset("tokenizer_config.json").map {
-      try JSONValue(parsing: $0)
+    func document(_ name: String) throws -> JSONValue? {
+      try asset(name).map { bytes in
+        try Self.parsing(name, of: path) { try JSONValue(parsing: bytes) }
+      }
     }
+    let tokenizerConfiguration = try document("tokenizer_config.json")
     let templates = tokenizerConfiguration?["chat_template"]
     let source =
       asset("chat_template.jinja").map { String(decoding: $0, as: UTF8.self) }
       ?? templates?.string ?? Self.defaultTemplate(templates)
     chatTemplate = source.map { source in Result { try ChatTemplate(source) } }
     specialTokens = Self.specialTokens(
-      try asset("special_tokens_map.json").map { try JSONValue(parsing: $0) },
-      tokenizerConfiguration)
+      try document("special_tokens_map.json"), tokenizerConfiguration)
     if let json = asset("generation_config.json") {
-      let generation = try GenerationConfiguration(
-        json: json, vocabularySize: configuration.vocabularySize)
+      let generation = try Self.parsing("generation_config.json", of: path) {
+        try GenerationConfiguration(json: json, vocabularySize: configuration.vocabularySize)
+      }
       stopTokens.formUnion(generation.eosTokenIDs.map { TokenID($0) })
     }
   }
 
+  /// See ``init(path:asset:)``.
   public init(slab: Slab) throws {
     try self.init(path: slab.path, asset: slab.asset(named:))
   }
@@ -59,7 +63,18 @@ public struct ModelAssets: Sendable {
     guard let json = asset("config.json") else {
       throw InferenceError.missingAsset(name: "config.json", model: path)
     }
-    return try ModelConfiguration(json: json)
+    return try parsing("config.json", of: path) { try ModelConfiguration(json: json) }
+  }
+
+  /// Names the file in errors of its parser.
+  private static func parsing<Document>(
+    _ name: String, of path: String, _ parse: () throws -> Document
+  ) throws(InferenceError) -> Document {
+    do {
+      return try parse()
+    } catch {
+      throw .invalidAsset(name: name, model: path, reason: "\(error)".shown)
+    }
   }
 
   /// Older files name their templates: a list of (name, template).

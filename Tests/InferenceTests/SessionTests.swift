@@ -282,6 +282,17 @@ extension Session {
     #expect(throws: InferenceError.missingAsset(name: "config.json", model: "a.slab")) {
       try ModelAssets(path: "a.slab") { _ in nil }
     }
+    let names = [
+      "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
+    ]
+    for name in names {
+      var files = ["config.json": Array(config.utf8)]
+      files[name] = Array("{".utf8)
+      let error = #expect(throws: InferenceError.self) {
+        try ModelAssets(path: "a.slab") { files[$0] }
+      }
+      #expect(error?.description.hasPrefix("\(name) in a.slab: ") == true)
+    }
   }
 
   @Test func predictionsOfClaimedSizesDoNotOverflow() throws {

@@ -20,6 +20,7 @@ public struct Divergence: Sendable, Equatable {
   /// Compares two models on `tokens` in windows of `windowLength`, each from position 0; what is left
   /// over is dropped. Logits are compared as they come: nothing of their size is kept.
   ///
+  /// - Precondition: `windowLength` is positive.
   /// - Parameter progress: called with the number of windows done and that of all.
   /// - Throws: ``InferenceError`` (also for models of different vocabularies), `CancellationError`.
   public static func evaluate(

@@ -20,6 +20,7 @@ public struct Perplexity: Sendable, Equatable {
   /// Evaluates `tokens` in windows of `windowLength`, each from position 0; what is left over is
   /// dropped.
   ///
+  /// - Precondition: `windowLength` is positive.
   /// - Parameter progress: called with the number of windows done and that of all.
   /// - Throws: ``InferenceError``, `CancellationError`.
   public static func evaluate(

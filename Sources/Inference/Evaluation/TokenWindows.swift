@@ -3,6 +3,7 @@ import Tokenization
 /// Cuts a text into windows of equal length, each evaluated by itself from position 0.
 ///
 /// What is left over at the end is dropped, unless it is all there is.
+/// - Precondition: `length` is positive.
 func tokenWindows(_ tokens: [TokenID], length: Int) -> [ArraySlice<TokenID>] {
   if tokens.count < length { return tokens.isEmpty ? [] : [tokens[...]] }
   return (0..<tokens.count / length).map { tokens[$0 * length..<($0 + 1) * length] }
