@@ -62,6 +62,17 @@ enum SystemCalls {
     return Status(result)
   }
 
+  /// Which of `inputs` the file `output` is, whatever names and links lead to them; nil if none.
+  static func input(
+    thatIs output: String, among inputs: [String]
+  ) throws(FileError) -> String? {
+    guard let status = try status(at: output) else { return nil }
+    for input in inputs where try Self.status(at: input)?.isSameFile(as: status) == true {
+      return input
+    }
+    return nil
+  }
+
   static func isDirectory(_ path: String) -> Bool {
     var result = stat()
     return stat(path, &result) == 0 && result.st_mode & S_IFMT == S_IFDIR

@@ -73,6 +73,26 @@ import Testing
     }
   }
 
+  @Test(arguments: [0, 1, 7])
+  func cancelledRepackingLeavesNothing(_ streams: Int) throws {
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "a.slab").path
+      try SlabFixtures.write(path, profile: .run, assets: Self.assets, Self.append)
+      let slab = try Slab(path: path)
+      var asked = 0
+      let error = #expect(throws: SlabError.self) {
+        try Repacking.repack(
+          slab, to: path + "2", profile: .ship, replacing: false, pool: SlabFixtures.pool,
+          isCancelled: {
+            asked += 1
+            return asked > streams
+          })
+      }
+      #expect(error?.reason == .cancelled)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["a.slab"])
+    }
+  }
+
   @Test func rootCoversContentAndNames() throws {
     try Place.withTemporaryDirectory { directory in
       func root(

@@ -1,4 +1,5 @@
 import Foundation
+import ModelFiles
 import Pebble
 import TestSupport
 import Testing
@@ -128,6 +129,17 @@ import Testing
       #expect(outcome.status == 130)
       #expect(outcome.errors.contains("was not written"))
       #expect(files(in: directory) == before)
+    }
+  }
+
+  @Test func listingsCannotSteerTheTerminal() throws {
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "x.safetensors").path
+      try SafetensorsWriter.write(path: path, tensors: [("a\u{1B}[2J\u{9B}b", [1], [1])])
+      let outcome = try quarry.run(["inspect", path])
+      #expect(outcome.status == 0)
+      #expect(outcome.output.contains(#"a\u{1B}[2J\u{009B}b"#))
+      #expect(!outcome.output.unicodeScalars.contains { $0 == "\u{1B}" || $0 == "\u{9B}" })
     }
   }
 

@@ -88,7 +88,7 @@ public final class SafetensorsWriter {
     guard status.isRegular else {
       throw FileError(path: output, reason: "the output is there and is no regular file")
     }
-    for input in inputs where try SystemCalls.status(at: input)?.isSameFile(as: status) == true {
+    if let input = try SystemCalls.input(thatIs: output, among: inputs) {
       throw FileError(
         path: output, reason: "the output is the input \(input); choose another output")
     }

@@ -94,14 +94,11 @@ final class PartialFile {
   }
 
   private static func check(_ output: String, isNoneOf inputs: [String]) throws(SlabError) {
-    try calling { () throws(FileError) in try SystemCalls.status(at: output) }.map {
-      status throws(SlabError) in
-      for input in inputs {
-        let other = try calling { () throws(FileError) in try SystemCalls.status(at: input) }
-        guard other?.isSameFile(as: status) != true else {
-          throw SlabError(.outputIsInput, path: output, "the output is the input \(input)")
-        }
-      }
+    let input = try calling { () throws(FileError) in
+      try SystemCalls.input(thatIs: output, among: inputs)
+    }
+    if let input {
+      throw SlabError(.outputIsInput, path: output, "the output is the input \(input)")
     }
   }
 }

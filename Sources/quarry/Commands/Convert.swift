@@ -52,9 +52,7 @@ struct Convert: ParsableCommand {
     progress.finish()
     switch result {
     case .success(let report): try Console.write(report.text(output: output) + "\n")
-    case .failure(.cancelled):
-      Console.note("interrupted: \(output) was not written, and nothing is left of it")
-      throw Interrupt.exitCode
+    case .failure(.cancelled): throw Interrupt.ended(without: output)
     case .failure(let error): throw error
     }
   }

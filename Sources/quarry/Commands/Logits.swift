@@ -32,12 +32,12 @@ struct Logits: ParsableCommand {
   }
 
   func run() throws {
-    Interrupt.watch()
     let slab = model.slab
     let model = try engine.load(model)
     let ids = try tokenIDs(model)
     guard !ids.isEmpty else { throw InputError("there is no token to compute logits of") }
     let session = try engine.makeSession(model)
+    Interrupt.watch()
     let progress = Progress("computing")
     defer { progress.finish() }
     let writer = try SafetensorsWriter(

@@ -36,8 +36,7 @@ struct Repack: ParsableCommand {
     }
     progress.finish()
     if case .failure(let error) = result, error.reason == .cancelled {
-      Console.note("interrupted: \(output) was not written, and nothing is left of it")
-      throw Interrupt.exitCode
+      throw Interrupt.ended(without: output)
     }
     try result.get()
     let repacked = try Slab(path: output)

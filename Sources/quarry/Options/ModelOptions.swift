@@ -38,8 +38,15 @@ struct SlabArgument: ParsableArguments {
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
     let path = directory.appending(path: "pebble.slab").path
+    Interrupt.watch()
+    defer { Interrupt.unwatch() }
     let checkpoint = try Checkpoint(directory: Pebble.directory.path)
-    _ = try Converter(checkpoint: checkpoint, recipe: .q4, profile: .run, pool: pool).run(to: path)
+    let converter = Converter(
+      checkpoint: checkpoint, recipe: .q4, profile: .run, pool: pool,
+      isCancelled: { Interrupt.isRequested })
+    let outcome = Result { () throws(ConversionError) in try converter.run(to: path) }
+    if case .failure(.cancelled) = outcome { throw Interrupt.exitCode }
+    _ = try outcome.get()
     return try Slab(path: path)  // stays mapped after its name is gone
   }
 }
@@ -51,13 +58,8 @@ struct AssetSource: ParsableArguments {
 
   func load() throws -> ModelAssets {
     if !InputFiles.isDirectory(source) { return try ModelAssets(slab: try Slab(path: source)) }
-    let directory = URL(filePath: source)
-    let files = Checkpoint.assetNames.filter {
-      FileManager.default.fileExists(atPath: directory.appending(path: $0).path)
-    }
-    var contents: [String: [UInt8]] = [:]
-    for name in files { contents[name] = try InputFiles.read(directory.appending(path: name).path) }
-    return try ModelAssets(path: source) { contents[$0] }
+    let assets = try Checkpoint.assets(directory: source)
+    return try ModelAssets(path: source) { name in assets.first { $0.name == name }?.bytes }
   }
 
   func tokenizer() throws -> Tokenizer {

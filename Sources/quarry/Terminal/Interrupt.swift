@@ -12,6 +12,15 @@ enum Interrupt {
   /// The exit code of an interrupted program, as shells expect it.
   static let exitCode = ExitCode(130)
 
+  /// Says that nothing is left of `output`; the error to end with.
+  static func ended(without output: String) -> ExitCode {
+    Console.note("interrupted: \(output) was not written, and nothing is left of it")
+    return exitCode
+  }
+
+  /// From now on Ctrl-C ends the program again.
+  static func unwatch() { signal(SIGINT, SIG_DFL) }
+
   static func watch() {
     requested.store(false, ordering: .relaxed)
     var interrupt = sigset_t()

@@ -165,6 +165,23 @@ import Testing
     }
   }
 
+  @Test func outputIsNoInput() throws {
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "precious").path
+      try Data("precious".utf8).write(to: URL(filePath: path))
+      let link = directory.appending(path: "link").path
+      try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: path)
+      try FileManager.default.linkItem(atPath: path, toPath: link + "2.partial")
+      for output in [path, link, link + "2"] {
+        let error = #expect(throws: FileError.self) {
+          try SafetensorsWriter(path: output, tensors: [("a", [4])], inputs: ["/", path])
+        }
+        #expect(error?.reason.contains(path) == true)
+      }
+      #expect(try Data(contentsOf: URL(filePath: path)) == Data("precious".utf8))
+    }
+  }
+
   @Test func unfinishedWriterLeavesNothing() throws {
     try Place.withTemporaryDirectory { directory in
       do {
