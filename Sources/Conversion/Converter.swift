@@ -143,7 +143,7 @@ public struct Converter: Sendable {
     ]
   }
 
-  /// Version of the converter, recorded in slabs.
+  /// Version of this program, recorded in the slabs that it converts.
   public static let version = "0.1"
 
   // MARK: - Errors of the rooms below

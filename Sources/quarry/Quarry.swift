@@ -1,9 +1,8 @@
 import ArgumentParser
+import Conversion
 
 @main
 struct Quarry: ParsableCommand {
-  static let version = "0.1.0"
-
   static let configuration = CommandConfiguration(
     commandName: "quarry",
     abstract: "Quantized Granite language models on modest machines.",
@@ -26,7 +25,7 @@ struct Quarry: ParsableCommand {
       Results go to standard output; progress, warnings and errors to standard error. QUARRY_ISA \
       (scalar, avx2, avx512vnni) forces an instruction set.
       """,
-    version: version,
+    version: Converter.version,
     subcommands: [
       Convert.self, Inspect.self, Verify.self, Repack.self, Generate.self, Chat.self, Render.self,
       Logits.self, Tokenize.self, Detokenize.self, Bench.self, Synthesize.self, Doctor.self,

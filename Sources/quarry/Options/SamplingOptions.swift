@@ -22,7 +22,9 @@ struct SamplingOptions: ParsableArguments {
   var frequencyPenalty = 0.0
   @Option(help: "Divides the logits of tokens seen in prompt or answer; 1 is off.")
   var repetitionPenalty = 1.0
-  @Option(help: "Add VALUE to the logit of token ID; repeatable.")
+  @Option(
+    help: ArgumentHelp(
+      "Add a value to the logit of a token; repeatable.", valueName: "id=value"))
   var logitBias: [LogitBias] = []
   @Option(help: "Tokens to generate at most.")
   var maxTokens = 512

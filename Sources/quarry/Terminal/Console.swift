@@ -66,10 +66,6 @@ enum Format {
   /// Three significant digits, with an exponent where that is shorter.
   static func significant(_ value: Double) -> String { String(format: "%.3g", value) }
 
-  static func seconds(_ duration: Duration) -> Double {
-    Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
-  }
-
   /// Rows as columns padded to their widest cell; columns named in `right` are aligned right.
   static func table(_ header: [String], _ rows: [[String]], right: Set<Int> = []) -> String {
     let widths = header.indices.map { column in
