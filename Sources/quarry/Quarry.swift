@@ -3,6 +3,8 @@ import Conversion
 
 @main
 struct Quarry: ParsableCommand {
+  static let version = Converter.version
+
   static let configuration = CommandConfiguration(
     commandName: "quarry",
     abstract: "Quantized Granite language models on modest machines.",
@@ -25,7 +27,7 @@ struct Quarry: ParsableCommand {
       Results go to standard output; progress, warnings and errors to standard error. QUARRY_ISA \
       (scalar, avx2, avx512vnni) forces an instruction set.
       """,
-    version: Converter.version,
+    version: version,
     subcommands: [
       Convert.self, Inspect.self, Verify.self, Repack.self, Generate.self, Chat.self, Render.self,
       Logits.self, Tokenize.self, Detokenize.self, Bench.self, Synthesize.self, Doctor.self,
