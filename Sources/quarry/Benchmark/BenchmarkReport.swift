@@ -29,7 +29,7 @@ struct BenchmarkReport {
         "instruction_set": .string(subject.model.kernels.instructionSet.rawValue),
         "threads": .integer(subject.model.pool.threadCount),
       ]),
-      "load_seconds": .double(Format.seconds(subject.loadTime)),
+      "load_seconds": .double(subject.loadTime / .seconds(1)),
       "resident_bytes": SystemMemory.residentByteCount.map { .integer($0) } ?? .null,
       "predicted_bytes": .integer(predictedByteCount),
       "ceilings": .object([
