@@ -74,8 +74,8 @@ let package = Package(
     .testTarget(
       name: "InferenceTests",
       dependencies: [
-        "Inference", "Conversion", "Pebble", "ModelFiles", "TensorCore", "Tokenization", "JSON",
-        "TestSupport",
+        "Inference", "Conversion", "Pebble", "ModelFiles", "Quantization", "TensorCore",
+        "Tokenization", "JSON", "TestSupport",
       ],
       swiftSettings: swift),
     .testTarget(
