@@ -15,6 +15,8 @@ public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible 
   /// after the last one.
   case nonFiniteActivation(position: Int, layer: Int?)
   case nonFiniteLogits(position: Int)
+  /// What a file claims to need is more than this machine has.
+  case memory(of: String, needed: Int, physical: Int)
   case emptyPrompt
   /// Every token was ruled out, by minimum length and bias.
   case noCandidates
@@ -41,6 +43,8 @@ public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible 
         + ": the weights are damaged, or unfit for these activations"
     case .nonFiniteLogits(let position):
       "the logits at position \(position) are not finite: the weights are damaged"
+    case .memory(let what, let needed, let physical):
+      "\(what) would take \(needed) bytes, and this machine has \(physical) bytes of memory"
     case .emptyPrompt: "the prompt is empty: generation needs at least one token to begin with"
     case .noCandidates: "no token can be chosen: minimum length and bias rule all of them out"
     case .vocabularies(let a, let b):

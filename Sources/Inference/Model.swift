@@ -21,9 +21,23 @@ public final class Model: Sendable {
     slab: Slab, pool: WorkerPool, kernels: Kernels,
     progress: (_ ready: Int, _ total: Int) -> Void = { _, _ in }
   ) throws {
+    try Self.checkMemory(slab, physicalByteCount: SystemMemory.physicalByteCount)
     try self.init(
       weights: slab, assets: ModelAssets(slab: slab), pool: pool, kernels: kernels,
       progress: progress)
+  }
+
+  /// Refuses a slab whose compressed streams would not fit into memory: a small file can claim a lot.
+  static func checkMemory(_ slab: Slab, physicalByteCount: Int) throws(InferenceError) {
+    var needed = 0
+    for stream in slab.tensors.lazy.flatMap(\.streams) where stream.codec != .raw {
+      let (sum, overflow) = needed.addingReportingOverflow(stream.logicalByteCount)
+      needed = overflow ? .max : sum
+    }
+    if needed > physicalByteCount {
+      throw .memory(
+        of: "the decompressed weights of \(slab.path)", needed: needed, physical: physicalByteCount)
+    }
   }
 
   /// Builds a model from any source of weights; see ``init(slab:pool:kernels:progress:)``.

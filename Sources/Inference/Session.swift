@@ -35,7 +35,8 @@ public final class Session {
   ///   - contextLength: at most, and by default, what the model was made for.
   ///   - activations: how activations enter products with quantized weights.
   ///   - chunkLength: tokens that pass the layers together.
-  /// - Throws: ``InferenceError/contextLength(requested:limit:)``.
+  /// - Throws: ``InferenceError/contextLength(requested:limit:)``,
+  ///   ``InferenceError/memory(of:needed:physical:)``.
   public init(
     model: Model, contextLength: Int? = nil, activations: ActivationPrecision = .int8,
     chunkLength: Int = Session.defaultChunkLength
@@ -44,6 +45,8 @@ public final class Session {
     guard (1...model.shape.contextLength).contains(contextLength) else {
       throw .contextLength(requested: contextLength, limit: model.shape.contextLength)
     }
+    try Self.checkMemory(
+      model.shape, chunkLength: chunkLength, physicalByteCount: SystemMemory.physicalByteCount)
     self.model = model
     self.contextLength = contextLength
     self.activations = activations
@@ -51,6 +54,19 @@ public final class Session {
     cache = KVCache(shape: model.shape)
     workspace = Workspace(shape: model.shape, tokenCapacity: 1)
     logitsBuffer = AlignedBuffer(byteCount: 0)
+  }
+
+  /// Refuses shapes whose activations, or first tile of keys and values, would not fit into memory.
+  static func checkMemory(
+    _ shape: ModelShape, chunkLength: Int, physicalByteCount: Int
+  ) throws(InferenceError) {
+    let needed =
+      Workspace.byteCount(shape: shape, tokenCapacity: chunkLength)
+      + KVCache.byteCount(shape: shape, positions: 1) + logitsBatch * shape.vocabularySize * 4
+    if needed > physicalByteCount {
+      throw .memory(
+        of: "a chunk of \(chunkLength) tokens", needed: needed, physical: physicalByteCount)
+    }
   }
 
   /// Long enough for the weights to be read from memory seldom, short enough for the activations of

@@ -12,6 +12,10 @@ public enum SystemMemory {
     return availableByteCount(meminfo: String(decoding: buffer[..<count], as: UTF8.self))
   }
 
+  /// Bytes of memory that there are at all.
+  public static let physicalByteCount =
+    Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))
+
   /// Bytes of this process that are in memory, mapped files included; nil where the system does not
   /// say.
   public static var residentByteCount: Int? {
