@@ -35,6 +35,21 @@ private final class Tally: Sendable {
     #expect(total.load(ordering: .relaxed) == 4_000 * (0 + 1 + 3 + 6 + 10))
   }
 
+  /// A loop of few indices before one of many: a thread late from the first must not claim an index
+  /// more because it sees the second one's count.
+  @Test func everyIndexOnceWhateverTheLastCount() {
+    let pool = WorkerPool(threadCount: 2)
+    var wrong = 0
+    for loop in 0..<300_000 {
+      let count = loop % 2 == 0 ? 2 : 7
+      let calls = Mutex([Int](repeating: 0, count: 8))
+      pool.parallelFor(count) { index in calls.withLock { $0[index] += 1 } }
+      let seen = calls.withLock { $0 }
+      if seen != (0..<8).map({ $0 < count ? 1 : 0 }) { wrong += 1 }
+    }
+    #expect(wrong == 0)
+  }
+
   @Test func workersTakePart() {
     let pool = WorkerPool(threadCount: 2)
     let arrived = Atomic<Int>(0)

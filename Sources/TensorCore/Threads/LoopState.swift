@@ -50,10 +50,15 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
 
   /// Publishes a loop, takes part in it and returns when every index has been done.
   func run(_ count: Int, _ body: UnsafePointer<(Int) -> Void>) {
+    precondition(count < 0xFFFF_FFFF)
+    // Closes the last loop first: a thread still looking at it must not take the new count for its
+    // own and claim one index more. Whoever sees the new count sees that the loop is closed.
+    let last = claims.load(ordering: .relaxed) >> 32
+    claims.store(last << 32 | 0xFFFF_FFFF, ordering: .sequentiallyConsistent)
     remaining.store(count, ordering: .relaxed)
-    self.count.store(UInt64(count), ordering: .relaxed)
-    self.body.store(UnsafeRawPointer(body), ordering: .relaxed)
-    let loop = (claims.load(ordering: .relaxed) >> 32) &+ 1
+    self.count.store(UInt64(count), ordering: .releasing)
+    self.body.store(UnsafeRawPointer(body), ordering: .releasing)
+    let loop = (last &+ 1) & 0xFFFF_FFFF
     claims.store(loop << 32, ordering: .sequentiallyConsistent)
     if sleepingWorkers.load(ordering: .sequentiallyConsistent) > 0 {
       pthread_mutex_lock(mutex)
@@ -87,8 +92,8 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
       let word = claims.load(ordering: .acquiring)
       let index = word & 0xFFFF_FFFF
       // Either may belong to the next loop already; then the exchange fails.
-      let body = self.body.load(ordering: .relaxed)
-      guard word >> 32 == UInt64(loop), index < count.load(ordering: .relaxed) else { return }
+      let body = self.body.load(ordering: .acquiring)
+      guard word >> 32 == UInt64(loop), index < count.load(ordering: .acquiring) else { return }
       guard
         claims.compareExchange(expected: word, desired: word + 1, ordering: .acquiring).exchanged
       else { continue }
