@@ -20,9 +20,10 @@ from kl_reference import divergences, open_logits
 GOLDEN = Path(__file__).parent.parent / "Tests/Goldens/smollm2/golden.json"
 WINDOWS, WINDOW = 8, 512
 TOLERANCE = 2e-4  # absolute, of a logit
-# KL divergence of the prototypes' plain search on these weights, which the recipes must reach within
-# 5 %: weights quantized and activations not.
-LIMITS = {"q8": 0.00146, "q8s": 0.00176, "q4": 0.1541, "q4s": 0.1904}
+# KL divergence of a plain search over the same grids, its codebook fixed or fitted, whichever is better,
+# on the weights of dither seed 2: what the recipes must reach within 5 %, weights quantized and
+# activations not. Another seed has other limits: 4-bit figures move by 10 % and more between seeds.
+LIMITS = {"q8": 0.00139, "q8s": 0.00178, "q4": 0.1593, "q4s": 0.2305}
 
 
 class Quarry:
