@@ -91,7 +91,7 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
     while true {
       let word = claims.load(ordering: .acquiring)
       let index = word & 0xFFFF_FFFF
-      // Either may belong to the next loop already; then the exchange fails.
+      // Body and count may be the next loop's already; then this one is closed and the exchange fails.
       let body = self.body.load(ordering: .acquiring)
       guard word >> 32 == UInt64(loop), index < count.load(ordering: .acquiring) else { return }
       guard
