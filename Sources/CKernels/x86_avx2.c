@@ -19,6 +19,7 @@ typedef struct {
 typedef struct {
   __m256i lo, hi;
 } i32x16;
+typedef __m128i i8x16;
 
 #define EACH_F(expression_lo, expression_hi) \
   (f32x16) { expression_lo, expression_hi }
@@ -117,7 +118,7 @@ INLINE i32x16 i_opaque(i32x16 a) {
   return a;
 }
 // Sixteen integers as bytes; those outside of -128...127 are undefined.
-INLINE __m128i i_to_i8(i32x16 a) {
+INLINE i8x16 i_to_i8(i32x16 a) {
   __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xD8);
   return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
@@ -170,6 +171,7 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 
 #define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 
+#include "bodies/x86_lanes.h"
 #include "bodies/functions.h"
 #include "bodies/activations.h"
 #include "bodies/attention.h"

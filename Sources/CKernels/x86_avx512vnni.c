@@ -16,6 +16,7 @@
 
 typedef __m512 f32x16;
 typedef __m512i i32x16;
+typedef __m128i i8x16;
 
 INLINE f32x16 f_load(const float *p) { return _mm512_loadu_ps(p); }
 INLINE void f_store(float *p, f32x16 a) { _mm512_storeu_ps(p, a); }
@@ -66,7 +67,7 @@ INLINE i32x16 i_opaque(i32x16 a) {
   return a;
 }
 // Sixteen integers as bytes; those outside of -128...127 are undefined.
-INLINE __m128i i_to_i8(i32x16 a) { return _mm512_cvtepi32_epi8(a); }
+INLINE i8x16 i_to_i8(i32x16 a) { return _mm512_cvtepi32_epi8(a); }
 
 // Weights of sixteen rows and four columns as the multiplier takes them, and how they lie in memory
 // between unpacking and multiplying.
@@ -102,6 +103,7 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 
 #define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
 
+#include "bodies/x86_lanes.h"
 #include "bodies/functions.h"
 #include "bodies/activations.h"
 #include "bodies/attention.h"

@@ -3,13 +3,6 @@
 // Columns that all tokens go through before the next ones.
 #define TILE_COLUMNS 256
 
-// Sum of sixteen signed bytes.
-INLINE int32_t sum_bytes(__m128i bytes) {
-  __m128i biased = _mm_xor_si128(bytes, _mm_set1_epi8(-128));
-  __m128i sums = _mm_sad_epu8(biased, _mm_setzero_si128());
-  return _mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 128;
-}
-
 static bool quantize(const float *input, const float *column_scales, int64_t columns,
                      int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
                      int8_t *codes, float *scales, int32_t *biases) {
@@ -41,10 +34,10 @@ static bool quantize(const float *input, const float *column_scales, int64_t col
     int32_t sum = 0;
     for (int64_t v = 0; v < vectors; v++) {
       // |x| / amax * 127 rounds to 127 at most, so that nothing is left to clamp.
-      __m128i bytes = i_to_i8(i_from_f32(f_mul(x[v], f_set1(inverse))));
+      i8x16 bytes = i_to_i8(i_from_f32(f_mul(x[v], f_set1(inverse))));
       sum += sum_bytes(bytes);
       int8_t packed[16];
-      _mm_storeu_si128((void *)packed, bytes);
+      memcpy(packed, &bytes, 16);
       for (int chunk = 0; chunk < 4; chunk++) {
         memcpy(place + (4 * v + chunk) * 4 * width, packed + 4 * chunk, 4);
       }

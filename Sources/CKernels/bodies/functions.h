@@ -1,22 +1,5 @@
-// Sums, maxima, exponentials, norms and gates over sixteen lanes. `Reference` in Swift is the
-// specification of every one.
-
-// Adds eight lanes: halves are added to each other until one is left.
-INLINE float sum8(__m256 a) {
-  __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
-  return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
-}
-
-INLINE float f_sum(f32x16 a) { return sum8(f_fold_add(a)); }
-
-// The largest lane; lanes must be numbers.
-INLINE float f_maximum(f32x16 a) {
-  __m256 b = f_fold_max(a);
-  __m128 c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
-  c = _mm_max_ps(c, _mm_movehl_ps(c, c));
-  return _mm_cvtss_f32(_mm_max_ss(c, _mm_shuffle_ps(c, c, 1)));
-}
+// Exponentials, norms and gates over sixteen lanes. `Reference` in Swift is the specification of
+// every one.
 
 // `count` < 16 values followed by zeros.
 INLINE f32x16 f_load_some(const float *p, int64_t count) {
@@ -62,7 +45,7 @@ static void rms_norm(const float *input, const float *weight, int64_t count, flo
     squares = f_fma(x, x, squares);
   }
   float mean = f_sum(squares) / (float)count;
-  float root = _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + epsilon)));
+  float root = __builtin_elementwise_sqrt(mean + epsilon);
   f32x16 inverse = f_set1(1 / root);
   for (int64_t i = 0; i < whole; i += 16) {
     f_store(output + i, f_mul(f_mul(f_load(input + i), inverse), f_load(weight + i)));
