@@ -1,8 +1,13 @@
-// What this processor has. Every feature that a kernel's target attribute names is checked here;
-// __builtin_cpu_supports also checks that the operating system saves the registers.
+// What this processor has. Every feature that a kernel's target attribute names is checked here.
 
 #include "CKernels.h"
 
+#define FEATURE(number, name, test) \
+  case number: \
+    *present = (test) != 0; \
+    return name;
+
+// __builtin_cpu_supports also checks that the operating system saves the registers.
 #if defined(__x86_64__)
 
 extern const ck_kernels ck_table_avx2, ck_table_avx512vnni;
@@ -20,28 +25,39 @@ const ck_kernels *ck_kernels_avx512vnni(void) {
   return present ? &ck_table_avx512vnni : 0;
 }
 
-#define FEATURE(number, name) \
-  case number: \
-    *present = __builtin_cpu_supports(name) != 0; \
-    return name;
+#define X86_FEATURE(number, name) FEATURE(number, name, __builtin_cpu_supports(name))
 
 const char *ck_cpu_feature(int32_t index, bool *present) {
   switch (index) {
-    FEATURE(0, "avx2")
-    FEATURE(1, "fma")
-    FEATURE(2, "avx512f")
-    FEATURE(3, "avx512bw")
-    FEATURE(4, "avx512dq")
-    FEATURE(5, "avx512vl")
-    FEATURE(6, "avx512vnni")
+    X86_FEATURE(0, "avx2")
+    X86_FEATURE(1, "fma")
+    X86_FEATURE(2, "avx512f")
+    X86_FEATURE(3, "avx512bw")
+    X86_FEATURE(4, "avx512dq")
+    X86_FEATURE(5, "avx512vl")
+    X86_FEATURE(6, "avx512vnni")
+    default: return 0;
+  }
+}
+
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+extern const ck_kernels ck_table_neon;
+
+static bool has_dot_products(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+
+const ck_kernels *ck_kernels_neon(void) { return has_dot_products() ? &ck_table_neon : 0; }
+
+const char *ck_cpu_feature(int32_t index, bool *present) {
+  switch (index) {
+    FEATURE(0, "dotprod", has_dot_products())
     default: return 0;
   }
 }
 
 #else
-
-const ck_kernels *ck_kernels_avx2(void) { return 0; }
-const ck_kernels *ck_kernels_avx512vnni(void) { return 0; }
 
 const char *ck_cpu_feature(int32_t index, bool *present) {
   (void)index;
@@ -49,6 +65,14 @@ const char *ck_cpu_feature(int32_t index, bool *present) {
   return 0;
 }
 
+#endif
+
+#if !defined(__x86_64__)
+const ck_kernels *ck_kernels_avx2(void) { return 0; }
+const ck_kernels *ck_kernels_avx512vnni(void) { return 0; }
+#endif
+#if !defined(__aarch64__)
+const ck_kernels *ck_kernels_neon(void) { return 0; }
 #endif
 
 uint64_t ck_read_portably(const void *memory, int64_t byte_count) {

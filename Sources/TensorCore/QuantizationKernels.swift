@@ -11,7 +11,7 @@ public struct QuantizationKernels: Sendable {
   public init(_ instructionSet: InstructionSet) {
     let id =
       switch instructionSet {
-      case .scalar: QUANTIZE_SCALAR
+      case .scalar, .neon: QUANTIZE_SCALAR
       case .avx2: QUANTIZE_AVX2
       case .avx512vnni: QUANTIZE_AVX512
       }

@@ -25,7 +25,7 @@ struct Quarry: ParsableCommand {
         130  interrupted by Ctrl-C; nothing half-written is left behind
 
       Results go to standard output; progress, warnings and errors to standard error. QUARRY_ISA \
-      (scalar, avx2, avx512vnni) forces an instruction set.
+      (scalar, avx2, avx512vnni, neon) forces an instruction set.
       """,
     version: version,
     subcommands: [

@@ -14,7 +14,7 @@ import Testing
     for set in InstructionSet.supported {
       #expect(try InstructionSet.select(set.rawValue) == set)
     }
-    for name in ["", "AVX2", "avx512", "scalar ", "neon"] {
+    for name in ["", "AVX2", "avx512", "scalar ", "sse2"] {
       #expect(throws: InstructionSetError.unknown(name)) { try InstructionSet.select(name) }
     }
     for set in InstructionSet.allCases where !set.isSupported {
@@ -28,6 +28,7 @@ import Testing
   @Test func featuresAgreeWithSupport() {
     let present = Set(ProcessorFeature.all.filter(\.isPresent).map(\.name))
     #expect(InstructionSet.avx2.isSupported == present.isSuperset(of: ["avx2", "fma"]))
+    #expect(InstructionSet.neon.isSupported == present.contains("dotprod"))
     #expect(
       InstructionSet.avx512vnni.isSupported
         == present.isSuperset(of: [

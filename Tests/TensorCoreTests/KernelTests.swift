@@ -105,3 +105,39 @@ struct AVX512VNNIKernelTests {
   @Test(arguments: [16, 32, 64, 80, 128, 192])
   func attention(headSize: Int) { checks.attentions(headSize: headSize) }
 }
+
+@Suite(
+  .enabled(
+    if: InstructionSet.neon.isSupported, "no NEON here; tools/check-neon emulates it"))
+struct NEONKernelTests {
+  private let checks = KernelChecks(.neon)
+
+  @Test(arguments: products)
+  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.smallProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.largeProducts(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.patterns(encoding, precision: precision)
+  }
+
+  @Test(arguments: products)
+  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    try checks.invariance(encoding, precision: precision)
+  }
+
+  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
+
+  @Test func norms() { checks.norms() }
+
+  @Test func gates() { checks.gates() }
+
+  @Test(arguments: [16, 32, 64, 80, 128, 192])
+  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+}

@@ -95,6 +95,8 @@ typedef struct {
 const ck_kernels *ck_kernels_avx2(void);
 /// The kernels for AVX-512 F, BW, DQ, VL and VNNI; null where this processor or build lacks them.
 const ck_kernels *ck_kernels_avx512vnni(void);
+/// The kernels for NEON with dot products of int8; null where this processor or build lacks them.
+const ck_kernels *ck_kernels_neon(void);
 
 /// Name of the processor feature `index` that some instruction set here needs, and whether this
 /// processor and operating system have it; null when `index` is past the last.

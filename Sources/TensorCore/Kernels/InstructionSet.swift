@@ -1,9 +1,9 @@
 import CKernels
 import Glibc
 
-/// Instruction sets that kernels exist for, the slowest first.
+/// Instruction sets that kernels exist for; those of one processor from the slowest on.
 public enum InstructionSet: String, Sendable, CaseIterable {
-  case scalar, avx2, avx512vnni
+  case scalar, avx2, avx512vnni, neon
 
   /// Whether this processor, operating system and build can run its kernels.
   public var isSupported: Bool { self == .scalar || table != nil }
@@ -17,6 +17,7 @@ public enum InstructionSet: String, Sendable, CaseIterable {
     case .scalar: nil
     case .avx2: ck_kernels_avx2()
     case .avx512vnni: ck_kernels_avx512vnni()
+    case .neon: ck_kernels_neon()
     }
   }
 
