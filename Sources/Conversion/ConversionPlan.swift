@@ -6,8 +6,11 @@ public import TensorCore
 public struct ConversionPlan: Sendable {
   /// One tensor and what becomes of it.
   public struct Entry: Sendable {
+    /// The tensor of the checkpoint.
     public let tensor: TensorDescriptor
+    /// What the tensor does in the model.
     public let role: TensorRole
+    /// Element type in the checkpoint.
     public let sourceType: ElementType
     /// Nil for tensors that stay plain float32.
     public let encoding: BlockEncoding?
@@ -15,6 +18,7 @@ public struct ConversionPlan: Sendable {
     public let logicalByteCount: Int
   }
 
+  /// One for each tensor, in the order in which they are written.
   public let entries: [Entry]
   private let assetByteCount: Int
 
@@ -32,6 +36,7 @@ public struct ConversionPlan: Sendable {
     return bytes + entries.count * (16384 + 1024) + bytes / (1 << 20) * 96 + 1 << 16
   }
 
+  /// What `recipe` makes of the tensors of `checkpoint`; reads no weights.
   public init(_ checkpoint: Checkpoint, recipe: Recipe) {
     var layers: [Entry] = []
     var plain: [Entry] = []

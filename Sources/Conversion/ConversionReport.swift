@@ -5,21 +5,26 @@ public import TensorCore
 public struct ConversionReport: Sendable {
   /// The tensors of one role, taken together.
   public struct Kind: Sendable {
+    /// What these tensors do in the model.
     public let role: TensorRole
     /// Nil for plain float32.
     public let encoding: BlockEncoding?
+    /// Tensors of this kind.
     public internal(set) var tensorCount = 0
+    /// Elements of all of them, without padding.
     public internal(set) var weightCount = 0
     /// Bytes of all streams, uncompressed.
     public internal(set) var logicalByteCount = 0
     /// Mean over the tensors, by their number of weights; 0 for plain tensors, which are exact.
     public internal(set) var normalizedMeanSquaredError = 0.0
+    /// Largest difference of a weight to its original.
     public internal(set) var maximumAbsoluteError = 0.0
     /// Of the tensor with the smallest.
     public internal(set) var minimumCosineSimilarity = 1.0
     /// The tensor with the largest normalised mean squared error.
     public internal(set) var worstTensor: (name: String, normalizedMeanSquaredError: Double)?
 
+    /// Logical bits for each weight, scales, codebooks and padding included.
     public var bitsPerWeight: Double { Double(logicalByteCount) * 8 / Double(weightCount) }
 
     init(_ entry: ConversionPlan.Entry) {
@@ -45,7 +50,9 @@ public struct ConversionReport: Sendable {
     }
   }
 
+  /// The recipe that chose the encodings.
   public let recipe: Recipe
+  /// The profile of the slab.
   public let profile: SlabProfile
   /// In the order of ``TensorRole``.
   public let kinds: [Kind]
@@ -53,9 +60,12 @@ public struct ConversionReport: Sendable {
   public let sourceByteCount: Int
   /// Bytes of the slab.
   public let fileByteCount: Int
+  /// The identity of the model (formats/slab.md, section 7).
   public let rootDigest: Digest
+  /// From the start of the conversion to the slab being on the disk.
   public let duration: Duration
 
+  /// Elements of all tensors, without padding.
   public var weightCount: Int { kinds.reduce(0) { $0 + $1.weightCount } }
   /// Bits of all streams for each weight, uncompressed.
   public var bitsPerWeight: Double {

@@ -12,6 +12,7 @@ public struct Converter: Sendable {
   public struct Progress: Sendable {
     /// Bytes of source tensors that are done, of all.
     public let doneByteCount: Int
+    /// Bytes of all tensors of the source.
     public let totalByteCount: Int
     /// The tensor that comes next; nil at the end.
     public let tensor: String?

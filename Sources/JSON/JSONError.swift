@@ -5,6 +5,7 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
   /// Byte offset in the document.
   public let offset: Int
 
+  /// An error at byte `offset` of the document.
   public init(_ reason: String, at offset: Int) {
     self.reason = reason
     self.offset = offset

@@ -12,11 +12,13 @@ public struct JSONScanner {
   public private(set) var offset = 0
   private var depth = 0
 
+  /// Scans `bytes`, which must outlive the scanner.
   public init(_ bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
 
   /// The kind of the value that comes next.
   public enum Kind: Sendable { case object, array, string, number, bool, null }
 
+  /// The kind of the next value, which stays unread.
   public mutating func peek() throws(JSONError) -> Kind {
     switch try nextCharacter() {
     case UInt8(ascii: "{"): return .object
@@ -66,6 +68,7 @@ public struct JSONScanner {
     }
   }
 
+  /// Reads a string, its escapes resolved.
   public mutating func string() throws(JSONError) -> String {
     let range = try rawString()
     let raw = UnsafeBufferPointer(rebasing: bytes[range.bounds])
@@ -91,6 +94,7 @@ public struct JSONScanner {
     return value
   }
 
+  /// Reads `true` or `false`.
   public mutating func bool() throws(JSONError) -> Bool {
     switch try nextCharacter() {
     case UInt8(ascii: "t"):
@@ -103,6 +107,7 @@ public struct JSONScanner {
     }
   }
 
+  /// Reads `null`.
   public mutating func null() throws(JSONError) {
     _ = try nextCharacter()
     try literal("null")

@@ -22,6 +22,7 @@ public enum JSONValue: Sendable, Equatable {
     }
   }
 
+  /// Parses a whole document, strictly: one value and white space.
   public init(parsing text: String) throws(JSONError) {
     try self.init(parsing: Array(text.utf8))
   }
@@ -31,11 +32,17 @@ public enum JSONValue: Sendable, Equatable {
     if case .object(let object) = self { object[key] } else { nil }
   }
 
+  /// The text; nil unless the value is a string.
   public var string: String? { if case .string(let value) = self { value } else { nil } }
+  /// The truth value; nil unless the value is one.
   public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+  /// The number; nil unless the value is a whole number.
   public var integer: Int? { if case .integer(let value) = self { value } else { nil } }
+  /// The elements; nil unless the value is an array.
   public var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
+  /// The members; nil unless the value is an object.
   public var object: JSONObject? { if case .object(let value) = self { value } else { nil } }
+  /// Whether the value is `null`.
   public var isNull: Bool { self == .null }
 
   /// A number of either kind.
@@ -63,16 +70,20 @@ public enum JSONValue: Sendable, Equatable {
 
 /// An object whose members keep their order.
 public struct JSONObject: Sendable, Equatable {
+  /// Keys, each once, and values, in the order of the document.
   public private(set) var members: [(key: String, value: JSONValue)] = []
   /// Keys are compared byte by byte: `String` equality would merge canonically equivalent keys.
   private var positions: [[UInt8]: Int] = [:]
 
+  /// An object without members.
   public init() {}
 
+  /// Of values with one key, the last counts.
   public init(_ members: [(key: String, value: JSONValue)]) {
     for member in members { self[member.key] = member.value }
   }
 
+  /// Number of members.
   public var count: Int { members.count }
 
   /// Setting nil leaves the object as it is when `key` is missing, and removes the member otherwise.

@@ -1,6 +1,8 @@
 /// A token that is matched in the text as it stands, before anything else looks at the text.
 public struct AddedToken: Sendable, Equatable {
+  /// The id that the text becomes.
   public let id: TokenID
+  /// The text that is matched, as a whole.
   public let content: String
   /// Special tokens are left out when decoding with `skipSpecialTokens`; they are matched in texts
   /// like every other added token.

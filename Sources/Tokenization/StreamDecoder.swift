@@ -10,6 +10,7 @@ public struct StreamDecoder: Sendable {
   private var pending: [UInt8] = []
   private var isFirst = true
 
+  /// Decodes ids of `tokenizer` from the beginning of a text.
   public init(_ tokenizer: Tokenizer, skipSpecialTokens: Bool) {
     self.tokenizer = tokenizer
     self.skipSpecialTokens = skipSpecialTokens

@@ -6,11 +6,13 @@ public import TensorCore
 /// model asks for them: a model of any shape in seconds, without a checkpoint and without quantizing.
 /// It computes as fast as a real one, and nothing sensible.
 public struct RandomWeights: WeightSource {
+  /// What errors call this source.
   public let path = "random weights"
   private let shapes: [String: [Int]]
   private let places: [String: UInt64]
   private let recipe: Recipe
 
+  /// Weights for every tensor that `configuration` demands, encoded as `recipe` says.
   public init(_ configuration: ModelConfiguration, recipe: Recipe) {
     let tensors = configuration.expectedTensors
     shapes = Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0.shape) })
@@ -27,6 +29,7 @@ public struct RandomWeights: WeightSource {
     }
   }
 
+  /// Shape of a tensor, slowest dimension first; nil if the model has none of this name.
   public func shape(ofTensor name: String) -> [Int]? { shapes[name] }
 
   /// Ones for norms, zeros for biases.
@@ -35,6 +38,7 @@ public struct RandomWeights: WeightSource {
     return Array(repeating: value, count: shapes[name]![0])
   }
 
+  /// Random codes and scales of the tensor, the same at every call.
   public func matrix(named name: String, pool: WorkerPool) -> WeightMatrix {
     Self.matrix(geometry(shapes[name]!), encoding(name)!, seed: places[name]!, pool: pool)
   }

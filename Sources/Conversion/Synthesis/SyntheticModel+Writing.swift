@@ -12,6 +12,7 @@ extension SyntheticModel {
     /// Asked now and then; once true, writing ends with `CancellationError`.
     let isCancelled: () -> Bool
 
+    /// Does nothing and never stops where nothing is given.
     public init(
       progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in },
       isCancelled: @escaping () -> Bool = { false }

@@ -8,6 +8,7 @@ import TensorCore
 /// residual stream are outliers: norms amplify them, and the columns that read them are larger. The
 /// same configuration and seed give the same bytes everywhere.
 public struct SyntheticModel: Sendable {
+  /// The shape of the model.
   public let configuration: ModelConfiguration
   /// Names and shapes; a tensor's place among them is its stream of random numbers.
   let tensors: [(name: String, shape: [Int])]

@@ -6,6 +6,7 @@ public import Tokenization
 public struct Divergence: Sendable, Equatable {
   /// Positions compared.
   public let tokenCount: Int
+  /// Over all positions.
   public let mean: Double
   /// Of the mean.
   public let standardError: Double
@@ -15,6 +16,7 @@ public struct Divergence: Sendable, Equatable {
   public let top1Agreement: Double
   /// Of both on the same text.
   public let referencePerplexity: Perplexity
+  /// Of the candidate on the same text.
   public let candidatePerplexity: Perplexity
 
   /// Compares two models on `tokens` in windows of `windowLength`, each from position 0; what is left

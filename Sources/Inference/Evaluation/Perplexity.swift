@@ -15,6 +15,7 @@ public struct Perplexity: Sendable, Equatable {
     (meanLoss, standardError) = meanAndStandardError(losses)
   }
 
+  /// The perplexity: e to the mean loss.
   public var value: Double { PortableMath.exp(meanLoss) }
 
   /// Evaluates `tokens` in windows of `windowLength`, each from position 0; what is left over is

@@ -13,6 +13,7 @@ public struct Workload: Sendable, Equatable {
 }
 
 extension Model {
+  /// What a token costs this model.
   public var workload: Workload {
     let linears = decoder.layers.flatMap(\.linears)
     let norms = decoder.layers.flatMap { [$0.inputNorm, $0.postAttentionNorm] } + [decoder.norm]

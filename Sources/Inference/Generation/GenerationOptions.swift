@@ -74,7 +74,9 @@ public struct GenerationOptions: Sendable, Equatable {
 public struct InvalidOption: Error, Equatable, Sendable, CustomStringConvertible {
   /// As clients spell it, `top_p`.
   public let name: String
+  /// What was given.
   public let value: String
+  /// What would be accepted, as the end of "it must be …".
   public let expected: String
 
   public var description: String { "\(name) is \(value); it must be \(expected)" }

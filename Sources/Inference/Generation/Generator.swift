@@ -21,10 +21,13 @@ public enum FinishReason: String, Sendable {
 
 /// What a completion was and took.
 public struct GenerationSummary: Sendable, Equatable {
+  /// Why the completion ended.
   public let finishReason: FinishReason
+  /// Tokens of the prompt.
   public let promptTokens: Int
   /// Those of the prompt that the session had seen already.
   public let cachedTokens: Int
+  /// Tokens chosen, a stop token included.
   public let completionTokens: Int
   /// From the start to the first chosen token.
   public let prefillTime: Duration

@@ -14,10 +14,13 @@ public struct Checkpoint: Sendable {
   /// Bytes of an asset that are read.
   public static let maximumAssetByteCount = 64 << 20
 
+  /// Path of the directory, as it was given.
   public let directory: String
+  /// What config.json says.
   public let configuration: ModelConfiguration
   /// The tensors that the configuration asks for, sorted by name.
   public let tensors: [TensorDescriptor]
+  /// The small files that a slab carries, as they are on the disk.
   public let assets: [SlabAsset]
   /// What is odd about the checkpoint without making it unusable, as sentences.
   public let warnings: [String]

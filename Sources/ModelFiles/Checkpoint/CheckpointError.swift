@@ -36,9 +36,13 @@ public struct CheckpointError: Error, Equatable, CustomStringConvertible {
 
   /// Path of the file, or of the directory.
   public let file: String
+  /// Name of the tensor in question, if it is about one.
   public let tensor: String?
+  /// What is wrong.
   public let reason: Reason
+  /// What a sound checkpoint has there.
   public let expected: String?
+  /// What this one has.
   public let found: String?
 
   init(

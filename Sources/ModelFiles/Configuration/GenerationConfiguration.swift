@@ -3,7 +3,9 @@
 public struct GenerationConfiguration: Sendable, Equatable {
   /// Ids that end a text; sorted. They add to those of config.json.
   public var eosTokenIDs: [Int]
+  /// Id of the token that begins a text; nil where none is named.
   public var bosTokenID: Int?
+  /// Id of the token that fills batches; nil where none is named.
   public var padTokenID: Int?
 
   /// - Parameter vocabularySize: ids that are not below it are an error.

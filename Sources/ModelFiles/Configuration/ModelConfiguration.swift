@@ -16,15 +16,21 @@ public struct ModelConfiguration: Sendable, Equatable {
     case graniteHybrid = "GraniteMoeHybridForCausalLM"
   }
 
+  /// Which family's names and defaults the model follows.
   public var architecture: Architecture
+  /// Features of a token between layers.
   public var hiddenSize: Int
+  /// Decoder layers.
   public var layerCount: Int
   /// Query heads; a multiple of ``keyValueHeadCount``.
   public var headCount: Int
+  /// Heads of keys and values; divides the number of query heads.
   public var keyValueHeadCount: Int
   /// Features of one head; even where positions are rotary.
   public var headSize: Int
+  /// Features inside the MLP.
   public var intermediateSize: Int
+  /// Rows of the embedding; ids are below it.
   public var vocabularySize: Int
   /// Positions that the model was made for.
   public var contextLength: Int
@@ -38,9 +44,11 @@ public struct ModelConfiguration: Sendable, Equatable {
   public var mlpBias: Bool
   /// Whether the output projection is the embedding, so that there is no `lm_head.weight`.
   public var tiedEmbeddings: Bool
+  /// Multiplies the embedding of every token.
   public var embeddingMultiplier: Float
   /// Scale of the attention scores, in place of 1 / √headSize.
   public var attentionMultiplier: Float
+  /// Multiplies what attention and MLP add to the residual stream.
   public var residualMultiplier: Float
   /// Logits are divided by this.
   public var logitsScaling: Float
@@ -50,7 +58,9 @@ public struct ModelConfiguration: Sendable, Equatable {
   public var hasFusedMLP: Bool
   /// Ids that end a text; sorted.
   public var eosTokenIDs: [Int]
+  /// Id of the token that begins a text; nil where none is named.
   public var bosTokenID: Int?
+  /// Id of the token that fills batches; nil where none is named.
   public var padTokenID: Int?
   /// Element type that the configuration names; tensors say their own.
   public var sourceType: ElementType?

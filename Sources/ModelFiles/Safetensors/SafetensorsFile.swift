@@ -9,6 +9,7 @@ public struct SafetensorsFile: Sendable {
   /// Dimensions that a tensor may have.
   public static let maximumRank = 8
 
+  /// Path of the file, as it was given.
   public let path: String
   /// In order of their bytes.
   public let tensors: [TensorDescriptor]

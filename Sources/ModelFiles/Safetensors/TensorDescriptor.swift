@@ -26,6 +26,7 @@ public enum DataType: String, Sendable, CaseIterable {
   case f64 = "F64"
   case c64 = "C64"
 
+  /// Bits of one element.
   public var bitCount: Int {
     switch self {
     case .f4: 4
@@ -40,7 +41,9 @@ public enum DataType: String, Sendable, CaseIterable {
 
 /// A tensor of a safetensors file: where its bytes are and what they mean.
 public struct TensorDescriptor: Sendable, Equatable {
+  /// Name in the file.
   public let name: String
+  /// Type of the elements.
   public let dataType: DataType
   /// Row-major; empty for a scalar.
   public let shape: [Int]
@@ -49,6 +52,8 @@ public struct TensorDescriptor: Sendable, Equatable {
 
   /// The element type of a weight; nil for types that weights may not have.
   public var elementType: ElementType? { ElementType(rawValue: dataType.rawValue) }
+  /// Product of the shape.
   public var elementCount: Int { shape.reduce(1, *) }
+  /// Bytes of all elements.
   public var byteCount: Int { byteRange.count }
 }

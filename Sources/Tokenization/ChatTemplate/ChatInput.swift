@@ -15,6 +15,7 @@ public struct ChatInput: Sendable {
   /// Texts of special tokens by the name that templates use: `bos_token`, `eos_token`…
   public var specialTokens: [String: String]
 
+  /// A conversation and what goes with it; see the properties.
   public init(
     messages: JSONValue, tools: JSONValue? = nil, documents: JSONValue? = nil,
     addGenerationPrompt: Bool = true, variables: JSONObject = JSONObject(),

@@ -2,15 +2,20 @@ import Glibc
 
 /// A local date and time of day, which a template may ask for with `strftime_now`.
 public struct TemplateDate: Sendable, Equatable {
+  /// Of the Gregorian calendar.
   public var year: Int
   /// From 1.
   public var month: Int
   /// Day of the month, from 1.
   public var day: Int
+  /// From 0 to 23.
   public var hour: Int
+  /// From 0 to 59.
   public var minute: Int
+  /// From 0 to 59.
   public var second: Int
 
+  /// A moment of that calendar; midnight unless a time is given.
   public init(
     year: Int, month: Int, day: Int, hour: Int = 0, minute: Int = 0, second: Int = 0
   ) {
