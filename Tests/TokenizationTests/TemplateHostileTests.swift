@@ -2,7 +2,8 @@ import Foundation
 import JSON
 import TestSupport
 import Testing
-import Tokenization
+
+@testable import Tokenization
 
 /// Templates that were made to do harm: a typed error, soon, whatever they say.
 @Suite struct TemplateHostileTests {
@@ -12,6 +13,10 @@ import Tokenization
       [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "Hé 😀"},
        {"role": "assistant", "content": "<think>x</think>\n\nyes"}]
       """#)
+
+  /// Costs that are counted are in proportion to the bytes, so an eighth of them shows the same soon;
+  /// those that are not go on until the steps end, which is too late for the clock.
+  static let limits = TemplateLimits(bytes: 1 << 24)
 
   /// Anything but a trap or a hang is fine.
   private static func survive(_ source: String) {
@@ -108,7 +113,7 @@ import Tokenization
       "{{ ('x' * 100000)|replace('', 'y' * 100000) }}", "{{ range(99999)|join('y' * 100000) }}",
       "{{ ('y' * 100000).join(('x' * 100000)|list) }}", "{{ ('a\n' * 100000)|indent(100000) }}",
       "{{ [[[1]]]|tojson(indent=1000000000) }}",
-      "{{ [[[[[1, 2]]]]]|tojson(indent='x' * 100000000) }}",
+      "{{ [[[[[1, 2]]]]]|tojson(indent='x' * 1000000) }}",
       "{% set ns = namespace(x='x') %}{% for i in range(99999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
       "{% set ns = namespace(x='x') %}{% for i in range(99999) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
       "{% set ns = namespace(x=[1]) %}{% for i in range(99999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
@@ -136,8 +141,8 @@ import Tokenization
       "{% for i in range(99999) %}{{ 'y' * 9999 }}{% endfor %}",
       "{% for i in range(99999) if range(99999)|sum > 0 %}{% endfor %}",
       "{% set ns = namespace(x=0) %}{% for i in range(99999) %}{% for j in range(999) %}{% set ns.x = namespace(y=ns.x) %}{% endfor %}{% endfor %}",
-      "{{ strftime_now('%c' * 10000000) }}", "{{ ('9' * 10000000)|int }}", "{{ 9 ** 9 ** 9 ** 9 }}",
-      "{{ dict([('a' * 10000000, 1)] * 1000) }}", "{{ [('x' * 1000000)] * 1000000 }}",
+      "{{ strftime_now('%c' * 1000000) }}", "{{ ('9' * 10000000)|int }}", "{{ 9 ** 9 ** 9 ** 9 }}",
+      "{{ dict([('a' * 10000000, 1)] * 1000) }}", "{{ [('x' * 1000000)] * 100000 }}",
       "{{ (['x' * 1000000] * 1000)|join }}", "{{ (['x' * 1000000] * 1000) }}",
       "{{ (['\\n' * 1000000] * 1000)|tojson }}",
       "{{ messages[0].content[::9223372036854775807] * 99999999999 }}",
@@ -147,25 +152,25 @@ import Tokenization
     let clock = ContinuousClock()
     let start = clock.now
     #expect(throws: TemplateError.self) {
-      try template.render(ChatInput(messages: Self.messages), date: Self.date)
+      try template.render([("messages", Self.messages)], date: Self.date, limits: Self.limits)
     }
-    // A debug build on a busy machine needs some seconds at the most; a bomb would need years.
-    #expect(clock.now - start < .seconds(60))
+    // A debug build on a busy machine needs a second at the most; a bomb would need years.
+    #expect(clock.now - start < .seconds(20))
   }
 
   /// What costs time or memory without being written or counted as a list.
   @Test(
     .serialized,
     arguments: [
-      "{% set x = 'a' * 9000000 %}L{% if [][x] %}{% endif %}E",
-      "{% set x = 'a' * 9000000 %}L{% if x is filter %}{% endif %}E",
-      "{% set x = 'a' * 9000000 %}L{% if x|trim %}{% endif %}E",
-      "{% set x = 'a' * 9000000 %}L{% if x|replace('b', 'c') %}{% endif %}E",
-      "{% set x = 'a' * 9000000 %}L{% if 'a'.rfind(x) %}{% endif %}E",
-      "{% set x = 'a' * 9000000 %}{% set y = (x ~ 'b',) * 99999 %}L{% if x.startswith(y) %}{% endif %}E",
-      "{% set x = 'a.' * 9000000 %}L{% if [1]|map(attribute=x) %}{% endif %}E",
+      "{% set x = 'a' * 1000000 %}L{% if [][x] %}{% endif %}E",
+      "{% set x = 'a' * 1000000 %}L{% if x is filter %}{% endif %}E",
+      "{% set x = 'a' * 1000000 %}L{% if x|trim %}{% endif %}E",
+      "{% set x = 'a' * 1000000 %}L{% if x|replace('b', 'c') %}{% endif %}E",
+      "{% set x = 'a' * 1000000 %}L{% if 'a'.rfind(x) %}{% endif %}E",
+      "{% set x = 'a' * 1000000 %}{% set y = (x ~ 'b',) * 99999 %}L{% if x.startswith(y) %}{% endif %}E",
+      "{% set x = 'a.' * 1000000 %}L{% if [1]|map(attribute=x) %}{% endif %}E",
       "{% set x = 'a,' * 900000 %}{{ range(99999)|sort(attribute=x) }}",
-      "{% set x = '%z' * 9000000 %}L{% if strftime_now(x) %}{% endif %}E",
+      "{% set x = '%z' * 1000000 %}L{% if strftime_now(x) %}{% endif %}E",
       "L{% if range(99999) == range(99998) %}{% endif %}E",
       "{% macro f() %}{{ varargs }}{% endmacro %}{% set x = [1] * 99999 %}L{% if f(*x) %}{% endif %}E",
       "L{% if LONG %}{% endif %}E", "L{% if [].LONG %}{% endif %}E",
@@ -185,7 +190,8 @@ import Tokenization
     let clock = ContinuousClock()
     let start = clock.now
     #expect(throws: TemplateError.self) {
-      try ChatTemplate(written).render(ChatInput(messages: Self.messages), date: Self.date)
+      try ChatTemplate(written).render(
+        [("messages", Self.messages)], date: Self.date, limits: Self.limits)
     }
     #expect(clock.now - start < .seconds(20))
   }

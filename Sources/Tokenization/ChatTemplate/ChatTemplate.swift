@@ -21,7 +21,14 @@ public struct ChatTemplate: Sendable {
   public func render(
     _ variables: [(String, JSONValue)], date: TemplateDate
   ) throws(TemplateError) -> String {
-    var interpreter = try TemplateInterpreter(program, variables: variables, date: date)
+    try render(variables, date: date, limits: TemplateLimits())
+  }
+
+  func render(
+    _ variables: [(String, JSONValue)], date: TemplateDate, limits: TemplateLimits
+  ) throws(TemplateError) -> String {
+    var interpreter = try TemplateInterpreter(
+      program, variables: variables, date: date, limits: limits)
     return try interpreter.render()
   }
 

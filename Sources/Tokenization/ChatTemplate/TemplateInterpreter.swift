@@ -15,8 +15,8 @@ struct TemplateInterpreter {
   /// By number: the value of a name that has none. Made once, because messages are as long as names.
   private let undefinedNames: [TemplateValue]
   private let loopName: Int?
-  private var stepsLeft = TemplateLimits.steps
-  private var bytesLeft = TemplateLimits.bytes
+  private var stepsLeft: Int
+  private var bytesLeft: Int
 
   // Things with identity, which values refer to by index.
   var namespaces: [TemplateObject.Builder] = []
@@ -38,10 +38,13 @@ struct TemplateInterpreter {
   enum Flow { case normal, leave, next }
 
   init(
-    _ program: TemplateProgram, variables: [(String, JSONValue)], date: TemplateDate
+    _ program: TemplateProgram, variables: [(String, JSONValue)], date: TemplateDate,
+    limits: TemplateLimits
   ) throws(TemplateError) {
     self.program = program
     self.date = date
+    stepsLeft = limits.steps
+    bytesLeft = limits.bytes
     var numbers: [String: Int] = [:]
     for (number, name) in program.names.enumerated() { numbers[name] = number }
     undefinedNames = program.names.map { .undefined("'\(Self.shown($0))' is undefined") }
