@@ -17,9 +17,10 @@ extension Model {
   /// Whether `prompt` is completed as it is: when it begins with the first special token of the
   /// chat template's renderings, and always when there is no template.
   ///
+  /// - Parameter template: what is used instead of the model's chat template.
   /// - Throws: `TemplateError` and `TokenizerError` for those that cannot be executed.
-  public func isRawPrompt(_ prompt: String) throws -> Bool {
-    guard let chatTemplate = try chatTemplate else { return true }
+  public func isRawPrompt(_ prompt: String, template: ChatTemplate? = nil) throws -> Bool {
+    guard let chatTemplate = try template ?? chatTemplate else { return true }
     guard
       let tokenizer = try tokenizer,
       let rendering = try? chatTemplate.render(

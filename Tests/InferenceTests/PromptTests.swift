@@ -36,6 +36,14 @@ import Tokenization
     #expect(try model.prompt(for: "Hello", system: "unused") == "Hello")
   }
 
+  @Test func anotherTemplateDecidesWhatIsRaw() throws {
+    let other = try ChatTemplate("<|end_of_text|>{{ messages[0].content }}")
+    #expect(try !ScriptedModel.make().isRawPrompt("Hello", template: other))
+    let pebble = try Slabs.pebble(.q4)
+    #expect(try pebble.isRawPrompt("<|end_of_text|>Hi", template: other))
+    #expect(try !pebble.isRawPrompt("<|start_of_role|>user", template: other))
+  }
+
   @Test func aTemplateOrTokenizerThatCannotBeExecutedIsNamedWhenNeeded() throws {
     let files = [
       "config.json": #"""
