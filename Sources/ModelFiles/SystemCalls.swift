@@ -130,6 +130,13 @@ enum SystemCalls {
 
   // MARK: - Writing
 
+  /// Refuses an output that nothing can be renamed to, before work is put into it.
+  static func checkName(ofOutput path: String) throws(FileError) {
+    guard !path.isEmpty, !path.hasSuffix("/") else {
+      throw FileError(path: path.isEmpty ? "''" : path, reason: "the output is not a file name")
+    }
+  }
+
   static func write(
     _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int, _ path: String
   ) throws(FileError) {

@@ -35,6 +35,7 @@ struct Quarry: ParsableCommand {
 
   static func main() {
     Console.reserveDescriptors()
+    Console.surviveFailedWrites()
     main(nil)
   }
 }

@@ -10,7 +10,12 @@ import Testing
     (["generate", "/nonexistent.slab", "-p", "x"], "/nonexistent.slab"),
     (["convert", "/nonexistent", "-o", "out.slab"], "/nonexistent"),
     (["verify", "/dev/null"], "/dev/null"),
-    (["inspect", "/nonexistent"], "cannot read /nonexistent"),
+    (["inspect", "/nonexistent"], "/nonexistent: cannot open"),
+    (["inspect", "/dev/zero"], "not a regular file"),
+    (
+      ["inspect", Pebble.directory.path + "/config.json"],
+      "config.json is neither a slab nor a safetensors file"
+    ),
     (["bench", "/nonexistent.slab"], "/nonexistent.slab"),
     (["bench", "/dev/null.json"], "/dev/null.json"),
     (["bench", "--prefill", "0", "--depths", "9999999"], "nothing to measure"),
@@ -20,7 +25,6 @@ import Testing
       "/nonexistent/never"
     ),
     (["tokenize", "/nonexistent"], "/nonexistent"),
-    (["generate", "-p", "x", "--top-p", "7"], "top_p"),
     (["generate", "-p", "x", "--context", "999999999"], "context"),
     (["generate", "-p", "x", "--kwargs", "[]"], "--kwargs must be a JSON object"),
     (["logits", "--tokens", "1,999999", "-o", "/tmp/never.safetensors"], "999999"),
@@ -29,6 +33,7 @@ import Testing
     (["logits", "--text", "", "-o", "/tmp/never.safetensors"], "no token"),
     (["logits", "--tokens", "1", "-o", "/dev/null"], "no regular file"),
     (["generate", Pebble.directory.path, "-p", "x"], "quarry convert"),
+    (["generate", "-p", "<|start_of_role|>user", "--system", "x"], "no place for --system"),
     (["generate", "-f", "/"], "cannot read /: Is a directory"),
     (["generate", "-p", "x", "--chat-template", "/none"], "cannot read /none: No such file"),
   ])
@@ -46,6 +51,8 @@ import Testing
     ["bench", "x.slab", "--shape", "2b"], ["bench", "x.slab", "--recipe", "q8"],
     ["bench", "--prefill", "a"], ["bench", "--kernels", "--shape", "2b"],
     ["synthesize", "x.json", "-o", "y", "--recipe", "q4"],
+    ["generate", "-p", "x", "--messages", "y"], ["generate", "--messages", "x", "--system", "y"],
+    ["generate", "--top-p", "7"], ["generate", "--max-tokens", "-1"], ["chat", "--min-p", "nan"],
     ["generate", "--logit-bias", "7"], ["generate", "--date", "2025-13-01"],
     ["generate", "--date", "2025-02-29"], ["generate", "--date", "2025-3-1"],
   ])
@@ -65,6 +72,53 @@ import Testing
     #expect(outcome.status == 0)
     #expect(outcome.output.contains("EXAMPLES\n"))
     #expect(outcome.output.contains("quarry \(command)"))
+  }
+
+  @Test func warnsOfFilesThatTextNeeds() throws {
+    try Place.withTemporaryDirectory { directory in
+      let checkpoint = directory.appending(path: "checkpoint")
+      try FileManager.default.copyItem(at: Pebble.directory, to: checkpoint)
+      try Data("{".utf8).write(to: checkpoint.appending(path: "tokenizer.json"))
+      try Data("{% if %}".utf8).write(to: checkpoint.appending(path: "chat_template.jinja"))
+      let output = directory.appending(path: "out.slab").path
+      let outcome = try quarry.run(["convert", checkpoint.path, "-o", output])
+      #expect(outcome.status == 0)
+      #expect(outcome.errors.contains("warning: tokenizer.json cannot be executed"))
+      #expect(outcome.errors.contains("warning: the slab will need another template"))
+    }
+  }
+
+  @Test(arguments: ["", "/nonexistent/", "/tmp/"])
+  func refusesOutputsThatAreNoNames(_ output: String) throws {
+    for arguments in [
+      ["convert", Pebble.directory.path], ["logits", "--tokens", "1"],
+    ] {
+      let outcome = try quarry.run(arguments + ["-o", output])
+      #expect(outcome.status == 1)
+      #expect(outcome.errors.contains("the output is not a file name"), "\(outcome.errors)")
+    }
+  }
+
+  @Test func readsPipes() throws {
+    try Place.withTemporaryDirectory { directory in
+      let pipe = directory.appending(path: "pipe").path
+      #expect(mkfifo(pipe, 0o600) == 0)
+      let refused = try quarry.run(["inspect", pipe])
+      #expect(refused.errors.contains("not a regular file"))
+      let outcome = try quarry.run(["render", Pebble.directory.path, "--messages", pipe]) {
+        process, _ in
+        while process.isRunning {
+          let descriptor = open(pipe, O_WRONLY | O_NONBLOCK)  // fails until somebody reads
+          if descriptor >= 0 {
+            let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+            return try file.write(contentsOf: Data(#"[{"role": "user", "content": "Hi"}]"#.utf8))
+          }
+          usleep(1000)
+        }
+      }
+      #expect(outcome.status == 0)
+      #expect(outcome.output.contains("Hi"))
+    }
   }
 
   @Test func keepsWhatIsThere() throws {
@@ -103,6 +157,20 @@ import Testing
     #expect(outcome.status == 1)
     #expect(
       outcome.errors == "Error: cannot write to standard output: No space left on device\n")
+  }
+
+  /// `quarry generate … | head -1`: no crash, and so nothing half-written by commands that write files.
+  @Test func endsQuietlyWhereNobodyReads() throws {
+    let pipe = Pipe()
+    try pipe.fileHandleForReading.close()
+    let process = Process()
+    process.executableURL = quarry.executable
+    process.arguments = ["inspect", Pebble.directory.path]
+    process.standardOutput = pipe
+    try process.run()
+    process.waitUntilExit()
+    #expect(process.terminationReason == .exit)
+    #expect(process.terminationStatus == 1)
   }
 
   @Test(arguments: ["convert", "repack"])

@@ -21,6 +21,7 @@ public final class SafetensorsWriter {
     path: String, tensors: [(name: String, shape: [Int])], dataType: DataType = .f32,
     metadata: [(key: String, value: String)] = [], inputs: [String] = []
   ) throws(FileError) {
+    try SystemCalls.checkName(ofOutput: path)
     try Self.check(path, isNoneOf: inputs)
     try Self.check(path + ".partial", isNoneOf: inputs)
     var header = JSONObject()

@@ -18,6 +18,7 @@ final class PartialFile {
     self.target = target
     self.replacing = replacing
     path = target + ".partial"
+    try calling { () throws(FileError) in try SystemCalls.checkName(ofOutput: target) }
     try Self.check(target, isNoneOf: inputs)
     try Self.check(path, isNoneOf: inputs)
     try checkTarget()

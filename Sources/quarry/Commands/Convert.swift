@@ -1,8 +1,10 @@
 import ArgumentParser
 import Conversion
 import Foundation
+import Inference
 import ModelFiles
 import TensorCore
+import Tokenization
 
 struct Convert: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -42,6 +44,7 @@ struct Convert: ParsableCommand {
     Interrupt.watch()
     let source = try Checkpoint(directory: checkpoint)
     source.warnings.forEach(Console.warn)
+    try warnAboutText(source)
     let progress = Progress("converting")
     let converter = Converter(
       checkpoint: source, recipe: recipe, profile: profile ?? .run, pool: runtime.makePool(),
@@ -54,6 +57,20 @@ struct Convert: ParsableCommand {
     case .success(let report): try Console.write(report.text(output: output) + "\n")
     case .failure(.cancelled): throw Interrupt.ended(without: output)
     case .failure(let error): throw error
+    }
+  }
+
+  /// Says before the work what would be met after it.
+  private func warnAboutText(_ source: Checkpoint) throws {
+    let assets = try ModelAssets(path: source.directory) { name in
+      source.assets.first { $0.name == name }?.bytes
+    }
+    if case .failure(let error)? = assets.tokenizer {
+      Console.warn(
+        "tokenizer.json cannot be executed, so the slab will understand token ids only: \(error)")
+    }
+    if case .failure(let error)? = assets.chatTemplate {
+      Console.warn("the slab will need another template (--chat-template) to chat: \(error)")
     }
   }
 }

@@ -15,7 +15,7 @@ struct Generate: ParsableCommand {
       EXAMPLES
         quarry generate -p "What is granite?"
         quarry generate granite.slab -p "Name three rocks." --temperature 0
-        quarry generate granite.slab -f notes.txt --system "Summarize in one sentence."
+        quarry generate granite.slab -f notes.txt --system "One sentence, please."
         quarry generate granite.slab --messages chat.json --documents docs.json --seed 7
         echo "Once upon a time" | quarry generate granite.slab --raw --max-tokens 100
       """)
@@ -38,6 +38,9 @@ struct Generate: ParsableCommand {
   func validate() throws {
     if [prompt, file, messages].count(where: { $0 != nil }) > 1 {
       throw ValidationError("Give the prompt once: with --prompt, --file or --messages.")
+    }
+    if messages != nil, system != nil {
+      throw ValidationError("Put the system message into the file of --messages.")
     }
     if raw, messages != nil || system != nil {
       throw ValidationError("--raw takes a prompt, not --messages or --system.")
@@ -65,7 +68,12 @@ struct Generate: ParsableCommand {
         InputFiles.readJSON(messages), with: chatTemplate, specialTokens: model.specialTokens)
     }
     let text = try prompt ?? InputFiles.readText(file ?? "-")
-    guard let chatTemplate, try !model.isRawPrompt(text) else { return text }
+    guard let chatTemplate, try !model.isRawPrompt(text, template: chatTemplate) else {
+      if system != nil {
+        throw InputError("the prompt is completed as it is, which leaves no place for --system")
+      }
+      return text
+    }
     return try template.render(
       conversation(system: system, [("user", text)]), with: chatTemplate,
       specialTokens: model.specialTokens)

@@ -3,17 +3,26 @@ import JSON
 import ModelFiles
 import TensorCore
 
-/// The first bytes of every slab (formats/slab.md).
-private let slabMagic: [UInt8] = [0x8A, 0x53, 0x4C, 0x42, 0x0D, 0x0A, 0x1A, 0x0A]
-
 extension Inspection {
   init(path: String) throws {
     if InputFiles.isDirectory(path) {
       self.init(try Checkpoint(directory: path))
-    } else if try InputFiles.begins(path, with: slabMagic) {
-      self.init(try Slab(path: path))
+      return
+    }
+    let slab = Result { () throws(SlabError) in try Slab(path: path) }
+    if case .failure(let error) = slab, error.reason == .notASlab {
+      self.init(try Self.safetensors(path), path: path)
     } else {
-      self.init(try SafetensorsFile(path: path), path: path)
+      self.init(try slab.get())
+    }
+  }
+
+  private static func safetensors(_ path: String) throws -> SafetensorsFile {
+    do {
+      return try SafetensorsFile(path: path)
+    } catch {
+      if path.hasSuffix(".safetensors") { throw error }
+      throw InputError("\(path) is neither a slab nor a safetensors file: \(error)")
     }
   }
 

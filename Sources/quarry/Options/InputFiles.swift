@@ -4,14 +4,27 @@ import JSON
 
 /// Reading what the command line names.
 enum InputFiles {
-  /// The bytes of a file, or of standard input for `-`.
+  /// Bytes that are read of one input; whatever a prompt is, it is shorter.
+  private static let largestByteCount = 1 << 30
+
+  /// The bytes of a file or pipe, or of standard input for `-`.
   static func read(_ path: String) throws -> [UInt8] {
+    var bytes: [UInt8] = []
     do {
-      if path == "-" { return [UInt8](try FileHandle.standardInput.readToEnd() ?? Data()) }
-      return [UInt8](try Data(contentsOf: URL(filePath: path)))
+      let file =
+        path == "-" ? .standardInput : try FileHandle(forReadingFrom: URL(filePath: path))
+      while let chunk = try file.read(upToCount: 1 << 20), !chunk.isEmpty {
+        bytes += chunk
+        guard bytes.count <= largestByteCount else {
+          throw InputError("\(name(path)) is longer than \(Format.bytes(largestByteCount))")
+        }
+      }
+    } catch let error as InputError {
+      throw error
     } catch {
       throw InputError("cannot read \(name(path)): \(reason(error))")
     }
+    return bytes
   }
 
   static func readText(_ path: String) throws -> String {
@@ -33,16 +46,6 @@ enum InputFiles {
     var isDirectory: ObjCBool = false
     return FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
       && isDirectory.boolValue
-  }
-
-  /// Whether the file begins with `prefix`.
-  static func begins(_ path: String, with prefix: [UInt8]) throws -> Bool {
-    do {
-      let file = try FileHandle(forReadingFrom: URL(filePath: path))
-      return try file.read(upToCount: prefix.count).map { [UInt8]($0) == prefix } ?? false
-    } catch {
-      throw InputError("cannot read \(path): \(reason(error))")
-    }
   }
 
   private static func name(_ path: String) -> String { path == "-" ? "standard input" : path }

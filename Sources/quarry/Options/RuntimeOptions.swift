@@ -4,7 +4,7 @@ import TensorCore
 
 /// What computes.
 struct RuntimeOptions: ParsableArguments {
-  @Option(help: "Threads to use (default: one for each processor).")
+  @Option(parsing: .unconditional, help: "Threads to use (default: one for each processor).")
   var threads: Int?
 
   func validate() throws {

@@ -8,9 +8,12 @@ struct SamplingOptions: ParsableArguments {
   var temperature = 0.6
   @Option(parsing: .unconditional, help: "Sample from the K likeliest tokens; 0 from all.")
   var topK = 50
-  @Option(help: "Sample from the likeliest tokens that together have this probability.")
+  @Option(
+    parsing: .unconditional,
+    help: "Sample from the likeliest tokens that together have this probability.")
   var topP = 0.9
-  @Option(help: "Drop tokens less likely than this share of the likeliest.")
+  @Option(
+    parsing: .unconditional, help: "Drop tokens less likely than this share of the likeliest.")
   var minP = 0.0
   @Option(
     parsing: .unconditional,
@@ -20,20 +23,35 @@ struct SamplingOptions: ParsableArguments {
     parsing: .unconditional,
     help: "Subtracted from a token's logit for every time the answer holds it.")
   var frequencyPenalty = 0.0
-  @Option(help: "Divides the logits of tokens seen in prompt or answer; 1 is off.")
+  @Option(
+    parsing: .unconditional,
+    help: "Divides the logits of tokens seen in prompt or answer; 1 is off.")
   var repetitionPenalty = 1.0
   @Option(
+    parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
       "Add a value to the logit of a token; repeatable.", valueName: "id=value"))
   var logitBias: [LogitBias] = []
-  @Option(help: "Tokens to generate at most.")
+  @Option(parsing: .unconditional, help: "Tokens to generate at most.")
   var maxTokens = 512
-  @Option(help: "Tokens to generate before the answer may end.")
+  @Option(parsing: .unconditional, help: "Tokens to generate before the answer may end.")
   var minTokens = 0
-  @Option(help: "Seed of the random choices; without it a random one is drawn and printed.")
+  @Option(
+    parsing: .unconditional,
+    help: "Seed of the random choices; without it a random one is drawn and printed.")
   var seed: UInt64?
   @Option(parsing: .unconditionalSingleValue, help: "End the answer before this text; repeatable.")
   var stop: [String] = []
+
+  /// Says what is out of range before a model is loaded for it.
+  func validate() throws {
+    do {
+      try requested.validate(vocabularySize: .max)
+    } catch {
+      let option = "--" + error.name.replacing("_", with: "-")
+      throw ValidationError("\(option) is \(error.value); it must be \(error.expected).")
+    }
+  }
 
   struct LogitBias: ExpressibleByArgument {
     let token: TokenID
@@ -55,6 +73,15 @@ struct SamplingOptions: ParsableArguments {
 extension SamplingOptions {
   /// The options as the generator takes them; draws a seed, and says which, where none is given.
   func generationOptions() -> GenerationOptions {
+    var options = requested
+    if seed == nil, temperature > 0 {
+      options.seed = UInt64.random(in: 0..<1 << 32)  // short enough to be typed again
+      Console.note("seed \(options.seed)")
+    }
+    return options
+  }
+
+  private var requested: GenerationOptions {
     var options = GenerationOptions()
     options.temperature = temperature
     options.topK = topK
@@ -67,12 +94,7 @@ extension SamplingOptions {
     options.maxTokens = maxTokens
     options.minTokens = minTokens
     options.stop = stop
-    if let seed {
-      options.seed = seed
-    } else if temperature > 0 {
-      options.seed = UInt64.random(in: 0..<1 << 32)  // short enough to be typed again
-      Console.note("seed \(options.seed)")
-    }
+    options.seed = seed ?? 0
     return options
   }
 }

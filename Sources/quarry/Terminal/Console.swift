@@ -21,6 +21,13 @@ enum Console {
     }
   }
 
+  /// Makes errors of writes to a pipe that nobody reads and to a file that may not grow, whose signals
+  /// would end the program and leave half an output behind.
+  static func surviveFailedWrites() {
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
+  }
+
   /// Writes to standard output at once: streamed text must not wait in a buffer.
   ///
   /// - Throws: ``InputError`` where that fails; where nobody reads any more, an exit code alone.
