@@ -25,7 +25,7 @@ struct BenchmarkReport {
       ]),
       "machine": .object([
         "processor": .string(Doctor.processorName),
-        "processors": .integer(ProcessInfo.processInfo.activeProcessorCount),
+        "processors": .integer(ProcessorLimits.current.processorCount),
         "instruction_set": .string(subject.model.kernels.instructionSet.rawValue),
         "threads": .integer(subject.model.pool.threadCount),
       ]),

@@ -24,6 +24,7 @@ struct Doctor: ParsableCommand {
 extension Doctor {
   func run() throws {
     let chosen = try InstructionSet.selected()
+    let limits = ProcessorLimits.current
     let pool = runtime.makePool()
     let forced = ProcessInfo.processInfo.environment[InstructionSet.environmentVariable] != nil
     let sets = InstructionSet.allCases.map { set in
@@ -34,8 +35,12 @@ extension Doctor {
     }
     let report: JSONValue = .object([
       "processor": .string(Self.processorName),
-      "processors": .integer(ProcessInfo.processInfo.activeProcessorCount),
+      "processors": .integer(limits.processorCount),
+      "allowed_processors": .integer(limits.allowedCount),
+      "physical_cores": .integer(limits.coreCount),
+      "processor_limit": limits.groupLimit.map { .double($0) } ?? .null,
       "threads": .integer(pool.threadCount),
+      "threads_reason": .string(runtime.threads == nil ? limits.reason : "--threads asks for it"),
       "memory_bytes": .integer(Int(clamping: ProcessInfo.processInfo.physicalMemory)),
       "available_memory_bytes": SystemMemory.availableByteCount.map { .integer($0) },
       "features": .object(
@@ -58,12 +63,22 @@ extension Doctor {
 
   private static func text(_ report: JSONValue) -> String {
     func bytes(_ key: String) -> String { report[key]?.integer.map(Format.bytes) ?? "unknown" }
+    func plain(_ key: String) -> String { report[key]?.plain ?? "" }
     let features = report["features"]?.object?.members ?? []
     let known = report["kernels"]?["known"]?.array ?? []
     let rows: [(String, String)] = [
       ("processor", report["processor"]?.string ?? ""),
-      ("processors", report["processors"]?.plain ?? ""),
-      ("threads", report["threads"]?.plain ?? ""),
+      (
+        "processors",
+        "\(plain("processors")), \(plain("allowed_processors")) allowed, \(plain("physical_cores")) "
+          + "physical cores among them"
+      ),
+      (
+        "limit",
+        report["processor_limit"]?.double.map { "\(Format.decimal($0, 2)) processors" }
+          ?? "no control group limits the processors"
+      ),
+      ("threads", "\(plain("threads")): \(plain("threads_reason"))"),
       ("memory", "\(bytes("memory_bytes")), \(bytes("available_memory_bytes")) available"),
       (
         "features",

@@ -1,10 +1,10 @@
 import ArgumentParser
-import Foundation
 import TensorCore
 
 /// What computes.
 struct RuntimeOptions: ParsableArguments {
-  @Option(parsing: .unconditional, help: "Threads to use (default: one for each processor).")
+  @Option(
+    parsing: .unconditional, help: "Threads to use (default: one for each physical core).")
   var threads: Int?
 
   func validate() throws {
@@ -14,6 +14,6 @@ struct RuntimeOptions: ParsableArguments {
   }
 
   func makePool() -> WorkerPool {
-    WorkerPool(threadCount: threads ?? ProcessInfo.processInfo.activeProcessorCount)
+    WorkerPool(threadCount: threads ?? ProcessorLimits.current.threadCount)
   }
 }
