@@ -13,34 +13,46 @@ public final class Model: Sendable {
   let shape: ModelShape
   let decoder: Decoder
 
-  /// Loads a slab: maps its raw streams, decompresses the others.
+  /// Loads a slab with all threads of the pool.
   ///
-  /// - Parameter progress: called with the number of tensors that are ready and that of all.
+  /// - Parameters:
+  ///   - loading: whether raw matrices are used in the pages of the file or copied.
+  ///   - progress: called now and then with the bytes of matrices that are ready and those of all.
   /// - Throws: ``InferenceError``, `SlabError`.
   public convenience init(
-    slab: Slab, pool: WorkerPool, kernels: Kernels,
-    progress: (_ ready: Int, _ total: Int) -> Void = { _, _ in }
+    slab: Slab, loading: WeightLoading = .map, pool: WorkerPool, kernels: Kernels,
+    progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
   ) throws {
-    try Self.checkMemory(slab, physicalByteCount: SystemMemory.physicalByteCount)
-    try self.init(
-      weights: slab, assets: ModelAssets(slab: slab), pool: pool, kernels: kernels,
-      progress: progress)
+    let assets = try ModelAssets(slab: slab)
+    // Before anything is decompressed:
+    try ModelLoader.check(
+      assets.configuration.resolved { slab.tensor(named: $0) != nil }, model: slab.path
+    ) { slab.tensor(named: $0)?.shape }
+    try Self.checkMemory(
+      slab, loading: loading, physicalByteCount: SystemMemory.physicalByteCount)
+    let weights = try SlabWeights(slab, loading: loading, pool: pool, progress: progress)
+    try self.init(weights: weights, assets: assets, pool: pool, kernels: kernels)
   }
 
-  /// Refuses a slab whose compressed streams would not fit into memory: a small file can claim a lot.
-  static func checkMemory(_ slab: Slab, physicalByteCount: Int) throws(InferenceError) {
+  /// Refuses a slab of which more would have to be in memory of our own than there is: a small file
+  /// can claim a lot.
+  static func checkMemory(
+    _ slab: Slab, loading: WeightLoading = .map, physicalByteCount: Int
+  ) throws(InferenceError) {
     var needed = 0
-    for stream in slab.tensors.lazy.flatMap(\.streams) where stream.codec != .raw {
+    for stream in slab.tensors.lazy.flatMap(\.streams)
+    where stream.codec != .raw || slab.profile == .ship || loading == .copy {
       let (sum, overflow) = needed.addingReportingOverflow(stream.logicalByteCount)
       needed = overflow ? .max : sum
     }
     if needed > physicalByteCount {
-      throw .memory(
-        of: "the decompressed weights of \(slab.path)", needed: needed, physical: physicalByteCount)
+      throw .memory(of: "the weights of \(slab.path)", needed: needed, physical: physicalByteCount)
     }
   }
 
-  /// Builds a model from any source of weights; see ``init(slab:pool:kernels:progress:)``.
+  /// Builds a model from any source of weights; see ``init(slab:loading:pool:kernels:progress:)``.
+  ///
+  /// - Parameter progress: called with the number of tensors that are ready and that of all.
   public init(
     weights: any WeightSource, assets: ModelAssets, pool: WorkerPool, kernels: Kernels,
     progress: (_ ready: Int, _ total: Int) -> Void = { _, _ in }

@@ -25,8 +25,7 @@ struct ModelLoader {
   /// - Throws: ``InferenceError/missingTensor(name:expected:model:)``,
   ///   ``InferenceError/wrongShape(tensor:expected:found:model:)``, and what the source throws.
   mutating func decoder() throws -> Decoder {
-    // All of them first: a model that lacks one is refused before anything is decompressed.
-    for tensor in configuration.expectedTensors { try check(tensor.name, tensor.shape) }
+    try Self.check(configuration, model: weights.path, shape: weights.shape)
     let embedding = try matrix("model.embed_tokens.weight")
     let rotary =
       configuration.usesRotaryPositions
@@ -98,12 +97,21 @@ struct ModelLoader {
     progress(ready, shapes.count)
   }
 
-  private func check(_ name: String, _ expected: [Int]) throws(InferenceError) {
-    guard let found = weights.shape(ofTensor: name) else {
-      throw .missingTensor(name: name, expected: expected, model: weights.path)
-    }
-    if found != expected {
-      throw .wrongShape(tensor: name, expected: expected, found: found, model: weights.path)
+  /// Looks for every tensor that a configuration asks for.
+  ///
+  /// - Parameter shape: of the tensor of a name; nil where there is none.
+  /// - Throws: ``InferenceError/missingTensor(name:expected:model:)``,
+  ///   ``InferenceError/wrongShape(tensor:expected:found:model:)``.
+  static func check(
+    _ configuration: ModelConfiguration, model: String, shape: (_ name: String) -> [Int]?
+  ) throws(InferenceError) {
+    for (name, expected) in configuration.expectedTensors {
+      guard let found = shape(name) else {
+        throw .missingTensor(name: name, expected: expected, model: model)
+      }
+      if found != expected {
+        throw .wrongShape(tensor: name, expected: expected, found: found, model: model)
+      }
     }
   }
 }

@@ -16,8 +16,14 @@ public protocol WeightSource {
   func vector(named name: String) throws -> [Float]
 }
 
-extension Slab: WeightSource {
-  public func shape(ofTensor name: String) -> [Int]? { tensor(named: name)?.shape }
+extension SlabWeights: WeightSource {
+  public var path: String { slab.path }
 
-  public func vector(named name: String) throws -> [Float] { try values(named: name) }
+  public func shape(ofTensor name: String) -> [Int]? { slab.tensor(named: name)?.shape }
+
+  public func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix {
+    try matrix(named: name)
+  }
+
+  public func vector(named name: String) throws -> [Float] { try slab.values(named: name) }
 }

@@ -122,6 +122,20 @@ enum SystemCalls {
     _ = madvise(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, MADV_WILLNEED)
   }
 
+  /// Reads pages of a mapping, which begin at a page, and enters them into the page tables; returns
+  /// when they are there. Systems before Linux 5.14 are only told that they will be needed.
+  static func populate(_ bytes: UnsafeRawBufferPointer, _ path: String) throws(FileError) {
+    let base = UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+    if retrying({ madvise(base, bytes.count, 22 /* MADV_POPULATE_READ */) }) == 0 { return }
+    // Where touching the pages would be a bus error, this is just an error.
+    if errno == EFAULT || errno == EIO {
+      throw FileError(
+        path: path, reason: "the file became shorter while it was read, or cannot be read",
+        code: errno)
+    }
+    willNeed(bytes)
+  }
+
   /// Whether two buffers of one length hold the same bytes.
   static func areEqual(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
     guard let first = a.baseAddress, let second = b.baseAddress else { return true }

@@ -27,10 +27,19 @@ enum Zstd {
       guard ZSTD_isError(count) == 0 else { fatalError(String(cString: ZSTD_getErrorName(count))) }
     }
   }
+}
+
+/// Decompresses one frame after another, with memory that it keeps.
+struct ZstdDecompressor: ~Copyable {
+  private let context: OpaquePointer?
+
+  init() { context = ZSTD_createDCtx() }
+
+  deinit { ZSTD_freeDCtx(context) }
 
   /// Fills `destination` from the one frame that `source` must be; never writes more than that.
   /// - Returns: nil, or what is wrong with the frame.
-  static func decompress(
+  func decompress(
     _ source: UnsafeRawBufferPointer, into destination: UnsafeMutableRawBufferPointer
   ) -> String? {
     // Magic number, then a descriptor: single segment (the window is the content), no checksum, no
@@ -45,8 +54,7 @@ enum Zstd {
     guard ZSTD_findFrameCompressedSize(source.baseAddress, source.count) == source.count else {
       return "bytes that are not exactly one zstd frame"
     }
-    guard let context = ZSTD_createDCtx() else { return "no memory to decompress" }
-    defer { ZSTD_freeDCtx(context) }
+    guard let context else { return "no memory to decompress" }
     let count = ZSTD_decompressDCtx(
       context, destination.baseAddress, destination.count, source.baseAddress, source.count)
     if ZSTD_isError(count) != 0 { return "zstd: \(String(cString: ZSTD_getErrorName(count)))" }

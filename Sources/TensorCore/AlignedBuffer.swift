@@ -1,5 +1,3 @@
-import Glibc
-
 /// Owned memory, zeroed, aligned to a cache line (64 bytes); large buffers ask for huge pages.
 ///
 /// Whoever creates one fills it before sharing it; afterwards it is only read, or disjoint ranges
@@ -7,21 +5,28 @@ import Glibc
 public final class AlignedBuffer: @unchecked Sendable {  // see above
   public let base: UnsafeMutableRawPointer
   public let byteCount: Int
-
-  /// On x86-64 and, with pages of 4 KiB, on arm64. Weights in huge pages are read faster: there are
-  /// fewer translations to look up, and hardware prefetchers do not stop at every page.
-  private static let hugePage = 2 << 20
+  /// What a large buffer lies in; nil for a small one.
+  private let pages: UnsafeMutableRawBufferPointer?
 
   public init(byteCount: Int) {
     self.byteCount = byteCount
     let size = max(byteCount, 64)
-    let isLarge = size >= 2 * Self.hugePage
-    base = .allocate(byteCount: size, alignment: isLarge ? Self.hugePage : 64)
-    if isLarge { madvise(base, size, MADV_HUGEPAGE) }  // a wish: without it, the pages are small
-    base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
+    if size >= 2 * SystemPages.hugePage {
+      // The system zeroes a page when it is touched first: many threads do that faster than one.
+      let pages = SystemPages.allocate(size + SystemPages.hugePage)
+      self.pages = pages
+      base = pages.baseAddress!.alignedUp(toMultipleOf: SystemPages.hugePage)
+      SystemPages.preferHugePages(UnsafeMutableRawBufferPointer(start: base, count: size))
+    } else {
+      pages = nil
+      base = .allocate(byteCount: size, alignment: 64)
+      base.initializeMemory(as: UInt8.self, repeating: 0, count: size)
+    }
   }
 
-  deinit { base.deallocate() }
+  deinit {
+    if let pages { SystemPages.free(pages) } else { base.deallocate() }
+  }
 
   /// The memory as float32.
   public var floats: UnsafeMutablePointer<Float> {

@@ -20,7 +20,8 @@ struct Quarry: ParsableCommand {
 
       EXIT CODES
         0    success
-        1    the work failed: unreadable or damaged input, no space, an unsupported model
+        1    the work failed: unreadable or damaged input (also a slab that another program cut
+             short while it was in use), no space, an unsupported model
         64   the command line was not understood
         130  interrupted by Ctrl-C; nothing half-written is left behind
 
@@ -36,6 +37,7 @@ struct Quarry: ParsableCommand {
   static func main() {
     Console.reserveDescriptors()
     Console.surviveFailedWrites()
+    MappedFiles.installHandler()
     main(nil)
   }
 }

@@ -16,6 +16,8 @@ public struct Program: Sendable {
     public let errors: String
   }
 
+  public init(executable: URL) { self.executable = executable }
+
   /// Runs to the end.
   ///
   /// - Parameters:

@@ -1,6 +1,6 @@
 import TensorCore
 
-/// Frames to stored bytes and back (formats/slab.md, section 6).
+/// Frames to stored bytes (formats/slab.md, section 6); ``FrameReader`` goes the other way.
 enum FrameCoding {
   /// Regroups elements of 2 or 4 bytes: all first bytes, then all second ones and so on.
   static func splitPlanes(
@@ -57,19 +57,6 @@ enum FrameCoding {
     return withScratch(frame.count) { planes in
       splitPlanes(frame, width: width, into: planes)
       return Zstd.compress(UnsafeRawBufferPointer(planes))
-    }
-  }
-
-  /// The logical bytes of one compressed frame; `destination` has exactly their number.
-  /// - Returns: nil, or what is wrong.
-  static func decompress(
-    _ stored: UnsafeRawBufferPointer, width: Int, into destination: UnsafeMutableRawBufferPointer
-  ) -> String? {
-    guard width > 1 else { return Zstd.decompress(stored, into: destination) }
-    return withScratch(destination.count) { planes in
-      if let fault = Zstd.decompress(stored, into: planes) { return fault }
-      joinPlanes(UnsafeRawBufferPointer(planes), width: width, into: destination)
-      return nil
     }
   }
 

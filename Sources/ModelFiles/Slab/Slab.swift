@@ -8,7 +8,8 @@ public import TensorCore
 /// they are decompressed; raw matrices of profile `run` are used where they are mapped, unchecked
 /// until ``verify(pool:progress:)``.
 ///
-/// The file must not be rewritten in place while it is open: shortening it would end this process.
+/// The file must not be rewritten in place while it is open: where ``mappedBytes`` are gone because
+/// it became shorter, reading them ends this process (SIGBUS).
 public final class Slab: Sendable {
   public let path: String
   public let profile: SlabProfile
@@ -49,48 +50,34 @@ public final class Slab: Sendable {
     assets.first { $0.name.utf8.elementsEqual(name.utf8) }?.bytes
   }
 
+  /// The whole file, as it is mapped: where matrices of profile `run` are used in place.
+  public var mappedBytes: UnsafeRawBufferPointer { file.mapping }
+
   /// Tensors in the order in which the file holds them.
   public var tensorsInFileOrder: [SlabTensor] { index.fileOrder }
 
   /// A matrix for the kernels, with the column scales that it names: mapped in place where it is
-  /// raw, else decompressed by all threads of the pool.
+  /// raw, else decompressed by all threads of the pool. ``SlabWeights`` loads many at once.
   /// - Throws: ``SlabError`` if there is no such matrix, or what is read is damaged.
   public func matrix(named name: String, pool: WorkerPool) throws(SlabError) -> WeightMatrix {
     let tensor = try require(name, .panel16)
-    var streams: [StreamKind: UnsafeRawBufferPointer] = [:]
-    var owners: [AnyObject] = [file]
-    for stream in tensor.streams {
-      if stream.codec == .raw && profile == .run {
-        streams[stream.kind] = UnsafeRawBufferPointer(
-          rebasing: file.mapping[stream.bytes.byteRange])
-      } else {
-        let buffer = try file.decoded(stream, of: tensor, pool: pool)
-        owners.append(buffer)
-        streams[stream.kind] = buffer.bytes
-      }
-    }
-    let scales = try tensor.columnScales.map { name throws(SlabError) in
-      try sharedColumnScales(named: name, pool: pool)
-    }
-    return WeightMatrix(
-      encoding: tensor.encoding, geometry: tensor.geometry!, streams: streams,
-      columnScales: scales, owners: owners)
+    return try SlabWeights(self, tensors: [tensor], loading: .map, pool: pool).matrix(named: name)
   }
 
   /// The values of a plain tensor, row-major; their digest is always checked.
   /// - Throws: ``SlabError`` if there is no such tensor, or it is damaged.
   public func values(named name: String) throws(SlabError) -> [Float] {
     let tensor = try require(name, .plain)
-    return try file.values(of: tensor, pool: WorkerPool(threadCount: 1))
+    return try file.values(of: tensor)
   }
 
   /// One object for all matrices that name the same column scales.
-  private func sharedColumnScales(
-    named name: String, pool: WorkerPool
+  func sharedColumnScales(
+    named name: String
   ) throws(SlabError) -> ColumnScales {
     let position = index.position(ofTensor: name)!  // checked when the index was read
     if let scales = columnScales.withLock({ $0[position] }) { return scales }
-    let scales = ColumnScales(try file.values(of: index.tensors[position], pool: pool))
+    let scales = ColumnScales(try file.values(of: index.tensors[position]))
     return columnScales.withLock { cache in
       if let earlier = cache[position] { return earlier }
       cache[position] = scales
@@ -98,7 +85,7 @@ public final class Slab: Sendable {
     }
   }
 
-  private func require(
+  func require(
     _ name: String, _ layout: TensorLayout
   ) throws(SlabError) -> SlabTensor {
     guard let tensor = tensor(named: name) else {
@@ -114,29 +101,45 @@ public final class Slab: Sendable {
 }
 
 extension SlabFile {
-  /// The logical bytes of a stream, checked.
+  /// The logical bytes of a stream; every digest is checked.
   func decoded(
     _ stream: SlabStream, of tensor: SlabTensor, pool: WorkerPool
   ) throws(SlabError) -> AlignedBuffer {
-    let byteCount = stream.logicalByteCount
-    // A few kilobytes can declare as many megabytes of zeros.
-    guard byteCount <= SystemCalls.physicalByteCount else {
-      throw SlabError(
-        .unsupported, path: path, name: tensor.name, stream: stream.kind,
-        expected: "at most \(SystemCalls.physicalByteCount)", found: "\(byteCount) bytes",
-        "the tensor is larger than this machine's memory")
-    }
-    let buffer = AlignedBuffer(byteCount: byteCount)
-    try decode(
-      stream.bytes, name: tensor.name, stream: stream.kind,
-      width: TensorForm.elementByteCount(stream.kind, tensor.encoding),
-      into: UnsafeMutableRawBufferPointer(start: buffer.base, count: byteCount), pool: pool)
+    try checkFits(stream.logicalByteCount, name: tensor.name, stream: stream.kind)
+    let buffer = AlignedBuffer(byteCount: stream.logicalByteCount)
+    try load(
+      stream.frames(
+        of: tensor,
+        into: UnsafeMutableRawBufferPointer(start: buffer.base, count: buffer.byteCount)),
+      check: .everyDigest, pool: pool)
     return buffer
   }
 
   /// The values of a plain tensor, checked.
-  func values(of tensor: SlabTensor, pool: WorkerPool) throws(SlabError) -> [Float] {
-    let buffer = try decoded(tensor.streams[0], of: tensor, pool: pool)
+  func values(of tensor: SlabTensor) throws(SlabError) -> [Float] {
+    let buffer = try decoded(tensor.streams[0], of: tensor, pool: WorkerPool(threadCount: 1))
     return Array(UnsafeBufferPointer(start: buffer.floats, count: tensor.elementCount))
+  }
+
+  /// Refuses what this machine has no memory for: a few kilobytes can declare as many megabytes of
+  /// zeros.
+  func checkFits(_ byteCount: Int, name: String?, stream: StreamKind?) throws(SlabError) {
+    guard byteCount <= SystemCalls.physicalByteCount else {
+      throw SlabError(
+        .unsupported, path: path, name: name, stream: stream,
+        expected: "at most \(SystemCalls.physicalByteCount)", found: "\(byteCount) bytes",
+        "the weights are larger than this machine's memory")
+    }
+  }
+}
+
+extension SlabStream {
+  /// What to read for the whole stream.
+  func frames(
+    of tensor: SlabTensor, into destination: UnsafeMutableRawBufferPointer
+  ) -> [FrameRead] {
+    FrameRead.frames(
+      of: bytes, name: tensor.name, stream: kind,
+      width: TensorForm.elementByteCount(kind, tensor.encoding), into: destination)
   }
 }

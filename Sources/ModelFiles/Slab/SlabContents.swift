@@ -34,9 +34,11 @@ struct SlabContents {
     for record in index.assets {
       var bytes = [UInt8](repeating: 0, count: record.bytes.logicalByteCount)
       try bytes.withUnsafeMutableBufferPointer { buffer throws(SlabError) in
-        try file.decode(
-          record.bytes, name: record.name, stream: nil, width: 1,
-          into: UnsafeMutableRawBufferPointer(buffer), pool: WorkerPool(threadCount: 1))
+        try file.load(
+          FrameRead.frames(
+            of: record.bytes, name: record.name, stream: nil, width: 1,
+            into: UnsafeMutableRawBufferPointer(buffer)),
+          check: .everyDigest, pool: WorkerPool(threadCount: 1))
       }
       assets.append(SlabAsset(name: record.name, bytes: bytes))
     }

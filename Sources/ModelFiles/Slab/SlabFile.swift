@@ -51,56 +51,33 @@ final class SlabFile: @unchecked Sendable {  // immutable; the mapping is read o
     return bytes
   }
 
-  /// Reads and checks the logical bytes of a stream or asset: the digests of stored frames before
-  /// they are decompressed, those of logical frames after.
+  /// Brings a range of the mapping into memory and into this process's page tables, read by all
+  /// threads of the pool at once: that is faster than faulting page after page, from the disk and
+  /// from the page cache. Does nothing for a file that memory cannot hold.
   ///
-  /// Frames are read by all threads of the pool; the error is that of the first bad one.
-  /// - Parameters:
-  ///   - width: bytes of an element.
-  ///   - destination: exactly the logical bytes.
-  func decode(
-    _ bytes: StoredBytes, name: String, stream: StreamKind?, width: Int,
-    into destination: UnsafeMutableRawBufferPointer, pool: WorkerPool
+  /// - Throws: ``SlabError`` if the file became shorter or cannot be read.
+  func readAhead(
+    _ range: Range<Int>, pool: WorkerPool, progress: (_ done: Int, _ total: Int) -> Void
   ) throws(SlabError) {
-    precondition(destination.count == bytes.logicalByteCount)
-    let ranges = bytes.frameRanges
-    let first = Mutex<SlabError?>(nil)
-    nonisolated(unsafe) let destination = destination
-    pool.parallelFor(ranges.count) { index in
-      let logical = SlabFormat.frameRange(index, of: bytes.logicalByteCount)
-      do throws(SlabError) {
-        try decodeFrame(
-          bytes.frames[index], codec: bytes.codec, at: ranges[index], width: width,
-          into: UnsafeMutableRawBufferPointer(rebasing: destination[logical]))
-      } catch {
-        var error = error
-        (error.name, error.stream, error.frame) = (name, stream, index)
-        error.byteRange = ranges[index]
-        first.withLock { if $0 == nil || $0!.frame! > index { $0 = error } }
+    if range.count > SystemCalls.physicalByteCount { return }
+    let pieceByteCount = 4 << 20
+    let start = range.lowerBound / SystemCalls.pageSize * SystemCalls.pageSize
+    let total = range.upperBound - start
+    let runByteCount = 16 * pool.threadCount * pieceByteCount
+    for run in stride(from: 0, to: total, by: runByteCount) {
+      let end = min(run + runByteCount, total)
+      let fault = Mutex<FileError?>(nil)
+      pool.parallelFor((end - run + pieceByteCount - 1) / pieceByteCount) { index in
+        let first = run + index * pieceByteCount
+        let piece = mapping[(start + first)..<start + min(first + pieceByteCount, end)]
+        do throws(FileError) {
+          try SystemCalls.populate(UnsafeRawBufferPointer(rebasing: piece), path)
+        } catch {
+          fault.withLock { $0 = error }
+        }
       }
-    }
-    if let error = first.withLock({ $0 }) { throw error }
-  }
-
-  private func decodeFrame(
-    _ frame: StoredFrame, codec: SlabCodec, at range: Range<Int>, width: Int,
-    into destination: UnsafeMutableRawBufferPointer
-  ) throws(SlabError) {
-    if let storedDigest = frame.storedDigest {
-      let stored = try bytes(range)
-      guard Digest(of: stored) == storedDigest else {
-        throw SlabError(.damaged, path: path, "stored bytes do not match their digest")
-      }
-      let fault = stored.withUnsafeBytes {
-        FrameCoding.decompress($0, width: codec == .zstdPlanes ? width : 1, into: destination)
-      }
-      if let fault { throw SlabError(.malformed, path: path, fault) }
-    } else {
-      try read(into: destination, at: range.lowerBound)
-    }
-    guard SlabDigests.frame(UnsafeRawBufferPointer(destination)) == frame.digest else {
-      throw SlabError(
-        codec == .raw ? .damaged : .malformed, path: path, "the bytes do not match their digest")
+      if let error = fault.withLock({ $0 }) { throw SlabError(error) }
+      progress(end, total)
     }
   }
 }

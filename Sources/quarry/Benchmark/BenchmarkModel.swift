@@ -39,14 +39,12 @@ struct BenchmarkModel {
   let weightByteCount: Int
   let loadTime: Duration
 
-  init(_ slab: Slab, name: String, pool: WorkerPool) throws {
+  init(_ slab: Slab, name: String, loading: LoadingOptions, pool: WorkerPool) throws {
     self.name = name
     let start = ContinuousClock.now
     recipe = slab.metadata["recipe"]
     weightByteCount = slab.tensors.reduce(0) { $0 + $1.logicalByteCount }
-    let progress = Progress("loading")
-    defer { progress.finish() }
-    model = try Model(slab: slab, pool: pool, kernels: .selected()) { progress.update($0, of: $1) }
+    model = try loading.load(slab, pool: pool, kernels: .selected())
     loadTime = ContinuousClock.now - start
   }
 

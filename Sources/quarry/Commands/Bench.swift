@@ -44,6 +44,7 @@ struct Bench: ParsableCommand {
   var compare: String?
   @Flag(help: "Measure matrix products alone, for every quantized encoding, without a model.")
   var kernels = false
+  @OptionGroup var loading: LoadingOptions
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Print JSON.")
   var json = false
@@ -138,7 +139,7 @@ struct Bench: ParsableCommand {
     var argument = SlabArgument()
     argument.slab = model
     let slab = try argument.open(pool: pool)
-    return try BenchmarkModel(slab, name: model ?? "Pebble", pool: pool)
+    return try BenchmarkModel(slab, name: model ?? "Pebble", loading: loading, pool: pool)
   }
 
   /// What fits into the model's context and this machine's memory, and the context that it takes.

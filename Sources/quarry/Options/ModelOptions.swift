@@ -21,7 +21,9 @@ struct SlabArgument: ParsableArguments {
           "\(slab) is a directory, not a slab; make one of it: quarry convert \(slab) -o model.slab"
         )
       }
-      return try Slab(path: slab)
+      let opened = try Slab(path: slab)
+      MappedFiles.watch(opened.mappedBytes, path: slab)
+      return opened
     }
     return try Self.openPebble(pool: pool)
   }
