@@ -22,7 +22,14 @@ import Testing
     (["synthesize", "/nonexistent", "-o", "never"], "/nonexistent"),
     (
       ["synthesize", Pebble.directory.path + "/config.json", "-o", "/nonexistent/never"],
-      "/nonexistent/never"
+      "/nonexistent/never.partial: No such file or directory"
+    ),
+    (
+      ["synthesize", Pebble.directory.path + "/tokenizer_config.json", "-o", "never"],
+      "tokenizer_config.json: model_type is missing"
+    ),
+    (
+      ["bench", "--compare", Pebble.directory.path + "/config.json"], "config.json is not a report"
     ),
     (["tokenize", "/nonexistent"], "/nonexistent"),
     (["generate", "-p", "x", "--context", "999999999"], "context"),

@@ -45,7 +45,7 @@ extension SyntheticModel {
     do {
       try FileManager.default.createDirectory(at: partial, withIntermediateDirectories: false)
     } catch {
-      throw FileError(path: partial.path, reason: error.localizedDescription)
+      throw FileError(path: partial.path, reason: Self.reason(error))
     }
     do {
       for asset in assets(others) {
@@ -72,8 +72,15 @@ extension SyntheticModel {
     } catch {
       try? FileManager.default.removeItem(at: partial)
       if error is FileError || error is CancellationError { throw error }
-      throw FileError(path: directory, reason: error.localizedDescription)
+      throw FileError(path: directory, reason: Self.reason(error))
     }
+  }
+
+  /// The system's words for an error of Foundation's.
+  private static func reason(_ error: any Error) -> String {
+    let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error
+    return cause.map { String(cString: strerror(Int32(($0 as NSError).code))) }
+      ?? error.localizedDescription
   }
 
   /// Quantizes tensor after tensor, holding one at a time, and writes a slab: tensors and assets, and

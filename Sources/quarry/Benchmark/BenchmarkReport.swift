@@ -45,6 +45,15 @@ struct BenchmarkReport {
     ])
   }
 
+  /// A report that was written earlier.
+  static func read(_ path: String) throws -> JSONValue {
+    let report = try InputFiles.readJSON(path)
+    guard report["results"]?.array != nil, report["model"]?.object != nil else {
+      throw InputError("\(path) is not a report as `quarry bench --json` writes it")
+    }
+    return report
+  }
+
   /// A table for people.
   ///
   /// - Parameter earlier: a report to compare with.

@@ -67,7 +67,7 @@ struct Bench: ParsableCommand {
   func run() throws {
     Interrupt.watch()
     if kernels { return try measureKernels() }
-    let earlier = try compare.map(InputFiles.readJSON)
+    let earlier = try compare.map(BenchmarkReport.read)
     let subject = try load(pool: runtime.makePool())
     let (longest, lengths, depths) = try fitting(subject)
     let session = try Session(model: subject.model, contextLength: longest)

@@ -24,7 +24,7 @@ struct Synthesize: ParsableCommand {
   var config: String
   @Option(name: [.short, .long], help: "The directory, or with --slab the file, to write.")
   var output: String
-  @Option(help: "Seed of the random numbers.")
+  @Option(parsing: .unconditional, help: "Seed of the random numbers.")
   var seed: UInt64 = 0
   @Flag(help: "Write a slab.")
   var slab = false
@@ -42,7 +42,9 @@ struct Synthesize: ParsableCommand {
 
   func run() throws {
     Interrupt.watch()
-    let model = try SyntheticModel(configuration: InputFiles.read(config), seed: seed)
+    let model = try InputFiles.naming(config) { json in
+      try SyntheticModel(configuration: json, seed: seed)
+    }
     let assets = try tokenizer(vocabularySize: model.configuration.vocabularySize)
     let pool = runtime.makePool()
     let progress = Progress("writing")

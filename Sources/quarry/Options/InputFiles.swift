@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import JSON
+import ModelFiles
 
 /// Reading what the command line names.
 enum InputFiles {
@@ -39,6 +40,16 @@ enum InputFiles {
       return try JSONValue(parsing: try read(path))
     } catch let error as JSONError {
       throw InputError("\(name(path)) is not valid JSON: \(error)")
+    }
+  }
+
+  /// Names the file in errors of what reads its configuration.
+  static func naming<Model>(_ path: String, _ read: ([UInt8]) throws -> Model) throws -> Model {
+    let bytes = try self.read(path)
+    do {
+      return try read(bytes)
+    } catch let error as ConfigurationError {
+      throw InputError("\(name(path)): \(error)")
     }
   }
 
