@@ -72,6 +72,7 @@ INLINE void i_store(void *p, i32x16 a) { memcpy(p, &a, sizeof a); }
 INLINE i32x16 i_zero(void) { return 0; }
 INLINE i32x16 i_set1(int32_t a) { return a; }
 INLINE i32x16 i_add(i32x16 a, i32x16 b) { return a + b; }
+INLINE i32x16 i_sub(i32x16 a, i32x16 b) { return a - b; }
 INLINE i32x16 i_mul(i32x16 a, i32x16 b) { return a * b; }
 INLINE i32x16 i_abs(i32x16 a) { return __builtin_elementwise_abs(a); }
 INLINE i32x16 i_and(i32x16 a, i32x16 b) { return a & b; }
@@ -90,7 +91,6 @@ INLINE i32x16 i_opaque(i32x16 a) {
 }
 // Sixteen integers as bytes; those outside of -128...127 are undefined.
 INLINE i8x16 i_to_i8(i32x16 a) { return __builtin_convertvector(a, i8x16); }
-INLINE int32_t sum_bytes(i8x16 bytes) { return vaddlvq_s8(bytes); }
 
 // Weights of sixteen rows and four columns as the multiplier takes them, and how they lie in memory
 // between unpacking and multiplying.
@@ -111,27 +111,24 @@ INLINE i32x16 unpack_low(table entries, i32x16 codes) {
 INLINE i32x16 unpack_high(table entries, i32x16 codes) {
   return look_up(entries, codes >> 4 & 0x0F0F0F0F);
 }
-INLINE i32x16 unpack_bytes(i32x16 codes) { return codes; }
-INLINE i32x16 signed_bytes(i32x16 unpacked) { return unpacked; }
 INLINE operand operand_of(i32x16 unpacked) { return unpacked; }
-INLINE i32x16 dot_start(int32_t bias) {
-  (void)bias;
-  return i_zero();
-}
 INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
   registers s = {.whole = sums}, w = {.whole = weights}, a = {.whole = activations};
   for (int i = 0; i < 4; i++) s.words[i] = vdotq_s32(s.words[i], w.bytes[i], a.bytes[i]);
   return s.whole;
 }
 
+#define ACTIVATION_BIAS 0
+
 // Register tile of products with int8 activations: 16 sums, 4 weights, 1 activation.
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
+#define STREAM_TOKENS 4
+#define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
+#define FOR_EACH_STREAM_WIDTH FOR_EACH_GROUP_WIDTH
 // Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
 #define INDEPENDENT_VECTORS 4
 #define INDEPENDENT_DOTS 4
-
-#define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 
 #include "bodies/functions.h"
 #include "bodies/activations.h"

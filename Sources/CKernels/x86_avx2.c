@@ -95,6 +95,9 @@ INLINE i32x16 i_set1(int32_t a) { return EACH_I(_mm256_set1_epi32(a), _mm256_set
 INLINE i32x16 i_add(i32x16 a, i32x16 b) {
   return EACH_I(_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi));
 }
+INLINE i32x16 i_sub(i32x16 a, i32x16 b) {
+  return EACH_I(_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi));
+}
 INLINE i32x16 i_mul(i32x16 a, i32x16 b) {
   return EACH_I(_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi));
 }
@@ -142,15 +145,9 @@ INLINE i32x16 unpack_high(table entries, i32x16 codes) {
   return unpack_low(
       entries, EACH_I(_mm256_srli_epi16(codes.lo, 4), _mm256_srli_epi16(codes.hi, 4)));
 }
-INLINE i32x16 unpack_bytes(i32x16 codes) { return codes; }
-INLINE i32x16 signed_bytes(i32x16 unpacked) { return unpacked; }
 INLINE operand operand_of(i32x16 unpacked) {
   return (operand){unpacked,
                    EACH_I(_mm256_abs_epi8(unpacked.lo), _mm256_abs_epi8(unpacked.hi))};
-}
-INLINE i32x16 dot_start(int32_t bias) {
-  (void)bias;
-  return i_zero();
 }
 INLINE __m256i dot4_half(__m256i sums, __m256i values, __m256i magnitudes, __m256i activations) {
   __m256i pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(activations, values));
@@ -162,14 +159,17 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
       dot4_half(sums.hi, weights.values.hi, weights.magnitudes.hi, activations.hi));
 }
 
+#define ACTIVATION_BIAS 0
+
 // Register tile of products with int8 activations: 8 sums, 4 weights, 1 activation, 2 more.
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
+#define STREAM_TOKENS 4
+#define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
+#define FOR_EACH_STREAM_WIDTH FOR_EACH_GROUP_WIDTH
 // Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
 #define INDEPENDENT_VECTORS 4
 #define INDEPENDENT_DOTS 5
-
-#define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 
 #include "bodies/x86_lanes.h"
 #include "bodies/functions.h"

@@ -1,6 +1,5 @@
 // AVX-512 with VNNI: sixteen lanes are one register, and `vpdpbusd` multiplies four pairs of bytes
-// per lane. It wants one unsigned operand, so weights are biased by 128 and each chain begins at
-// -128 times the sum of the activations.
+// per lane. It wants one unsigned operand: activations, biased by 128.
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -53,6 +52,7 @@ INLINE void i_store(void *p, i32x16 a) { _mm512_storeu_si512(p, a); }
 INLINE i32x16 i_zero(void) { return _mm512_setzero_si512(); }
 INLINE i32x16 i_set1(int32_t a) { return _mm512_set1_epi32(a); }
 INLINE i32x16 i_add(i32x16 a, i32x16 b) { return _mm512_add_epi32(a, b); }
+INLINE i32x16 i_sub(i32x16 a, i32x16 b) { return _mm512_sub_epi32(a, b); }
 INLINE i32x16 i_mul(i32x16 a, i32x16 b) { return _mm512_mullo_epi32(a, b); }
 INLINE i32x16 i_abs(i32x16 a) { return _mm512_abs_epi32(a); }
 INLINE i32x16 i_and(i32x16 a, i32x16 b) { return _mm512_and_si512(a, b); }
@@ -75,8 +75,7 @@ typedef __m512i operand;
 typedef __m512i table;
 
 INLINE table table_of(const int8_t *codebook) {
-  __m128i entries = _mm_loadu_si128((const void *)codebook);
-  return _mm512_broadcast_i32x4(_mm_xor_si128(entries, _mm_set1_epi8(-128)));
+  return _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)codebook));
 }
 INLINE i32x16 unpack_low(table entries, i32x16 codes) {
   return _mm512_shuffle_epi8(entries, _mm512_and_si512(codes, _mm512_set1_epi8(15)));
@@ -84,24 +83,25 @@ INLINE i32x16 unpack_low(table entries, i32x16 codes) {
 INLINE i32x16 unpack_high(table entries, i32x16 codes) {
   return unpack_low(entries, _mm512_srli_epi16(codes, 4));
 }
-INLINE i32x16 unpack_bytes(i32x16 codes) {
-  return _mm512_xor_si512(codes, _mm512_set1_epi8(-128));
-}
-INLINE i32x16 signed_bytes(i32x16 unpacked) { return unpack_bytes(unpacked); }
 INLINE operand operand_of(i32x16 unpacked) { return unpacked; }
-INLINE i32x16 dot_start(int32_t bias) { return _mm512_set1_epi32(bias); }
 INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
-  return _mm512_dpbusd_epi32(sums, weights, activations);
+  return _mm512_dpbusd_epi32(sums, activations, weights);
 }
+#define ACTIVATION_BIAS 128
 
-// Register tile of products with int8 activations: 16 sums, 2 weights, 1 activation.
+// Register tile of products with int8 activations: 10 exact sums, 10 accumulators, 2 weights,
+// 1 activation. A larger tile needs fewer loads for each product, but its sums join the
+// accumulators in larger lumps, which processors overlap less well with the next block's products.
 #define TILE_PANELS 2
-#define TOKEN_GROUP 8
+#define TOKEN_GROUP 5
+#define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
+// Without a tile: as many tokens as one panel's sums and accumulators leave registers for.
+#define STREAM_TOKENS 12
+#define FOR_EACH_STREAM_WIDTH(CASE) \
+  FOR_EACH_GROUP_WIDTH(CASE) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 // Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
 #define INDEPENDENT_VECTORS 8
 #define INDEPENDENT_DOTS 16
-
-#define FOR_EACH_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
 
 #include "bodies/x86_lanes.h"
 #include "bodies/functions.h"

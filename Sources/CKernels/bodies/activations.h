@@ -3,48 +3,75 @@
 // Columns that all tokens go through before the next ones.
 #define TILE_COLUMNS 256
 
-static bool quantize(const float *input, const float *column_scales, int64_t columns,
-                     int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
-                     int8_t *codes, float *scales, int32_t *biases) {
-  int64_t first = token / TOKEN_GROUP * TOKEN_GROUP;
-  int64_t width = tokens - first < TOKEN_GROUP ? tokens - first : TOKEN_GROUP;
-  // x - x is 0, but not a number where x is infinite or not a number.
-  f32x16 finite = f_set1(0);
-  int64_t vectors = block_size / 16;
-  for (int64_t column = 0; column < padded_columns; column += block_size) {
-    f32x16 x[2];
-    f32x16 largest = f_set1(0);
-    for (int64_t v = 0; v < vectors; v++) {
-      const float *source = input + column + v * 16;
-      int64_t left = columns - column - v * 16;
-      x[v] = left >= 16 ? f_load(source) : left > 0 ? f_load_some(source, left) : f_set1(0);
-      if (column_scales) x[v] = f_mul(x[v], f_load(column_scales + column + v * 16));
-      finite = f_add(finite, f_sub(x[v], x[v]));
-      largest = f_max(f_abs(x[v]), largest);
-    }
-    float amax = f_maximum(largest);
-    bool vanishes = amax < 0x1p-100f;
-    float inverse = vanishes ? 0 : 127 / amax;
+// Tokens in a full group of a batch.
+INLINE int64_t group_of(int64_t tokens) { return tokens <= STREAM_TOKENS ? tokens : TOKEN_GROUP; }
 
-    int64_t tile = column / TILE_COLUMNS * TILE_COLUMNS;
-    int64_t rest = padded_columns - tile;
-    int64_t tile_columns = rest < TILE_COLUMNS ? rest : TILE_COLUMNS;
-    int64_t group = tile * tokens + first * tile_columns;
-    int8_t *place = codes + group + (column - tile) * width + 4 * (token - first);
-    int32_t sum = 0;
-    for (int64_t v = 0; v < vectors; v++) {
+// Sixteen values of a token, multiplied by their column scales, with zeros after the last column.
+INLINE f32x16 scaled_values(const float *input, const float *column_scales, int64_t column,
+                            int64_t columns) {
+  int64_t left = columns - column;
+  if (left <= 0) return f_set1(0);
+  f32x16 x = left >= 16 ? f_load(input + column) : f_load_some(input + column, left);
+  return column_scales ? f_mul(x, f_load(column_scales + column)) : x;
+}
+
+// The columns of one tile. Adds x - x to `finite`: 0, but not a number where x is not finite.
+INLINE f32x16 quantize_tile(const float *input, const float *column_scales, int64_t columns,
+                            int64_t tile, int64_t tile_columns, int64_t width, int8_t *codes,
+                            float *scales, f32x16 finite, const int block_size) {
+  const int vectors = block_size / 16;
+  float largest[TILE_COLUMNS / 16] = {0}, inverses[TILE_COLUMNS / 16], steps[TILE_COLUMNS / 16];
+  int64_t blocks = tile_columns / block_size;
+  for (int64_t block = 0; block < blocks; block++) {
+    f32x16 magnitude = f_set1(0);
+    for (int v = 0; v < vectors; v++) {
+      f32x16 x = scaled_values(input, column_scales, tile + block * block_size + v * 16, columns);
+      finite = f_add(finite, f_sub(x, x));
+      magnitude = f_max(f_abs(x), magnitude);
+    }
+    largest[block] = f_maximum(magnitude);
+  }
+  // Divisions of all blocks at once; none below the limit counts.
+  f32x16 amax = f_load(largest), limit = f_set1(0x1p-100f), zero = f_set1(0);
+  f_store(inverses, f_replace_below(f_div(f_set1(127), amax), amax, limit, zero));
+  f_store(steps, f_replace_below(f_div(amax, f_set1(127)), amax, limit, zero));
+  for (int64_t block = 0; block < blocks; block++) {
+    scales[block * width] = steps[block];
+    for (int v = 0; v < vectors; v++) {
+      int64_t column = block * block_size + v * 16;
+      f32x16 x = scaled_values(input, column_scales, tile + column, columns);
       // |x| / amax * 127 rounds to 127 at most, so that nothing is left to clamp.
-      i8x16 bytes = i_to_i8(i_from_f32(f_mul(x[v], f_set1(inverse))));
-      sum += sum_bytes(bytes);
-      int8_t packed[16];
+      i8x16 bytes = i_to_i8(i_from_f32(f_mul(x, f_set1(inverses[block]))));
+      uint32_t packed[4];
       memcpy(packed, &bytes, 16);
       for (int chunk = 0; chunk < 4; chunk++) {
-        memcpy(place + (4 * v + chunk) * 4 * width, packed + 4 * chunk, 4);
+        // Where a bias of 128 is added, it turns the highest bit.
+        uint32_t biased = packed[chunk] ^ ACTIVATION_BIAS * 0x01010101u;
+        memcpy(codes + (column + 4 * chunk) * width, &biased, 4);
       }
     }
-    int64_t block = group / block_size + (column - tile) / block_size * width + token - first;
-    scales[block] = vanishes ? 0 : amax / 127;
-    biases[block] = -128 * sum;
+  }
+  return finite;
+}
+
+static bool quantize(const float *input, const float *column_scales, int64_t columns,
+                     int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
+                     int8_t *codes, float *scales) {
+  int64_t group = group_of(tokens);
+  int64_t first = token / group * group;
+  int64_t width = tokens - first < group ? tokens - first : group;
+  f32x16 finite = f_set1(0);
+  for (int64_t tile = 0; tile < padded_columns; tile += TILE_COLUMNS) {
+    int64_t rest = padded_columns - tile;
+    int64_t tile_columns = rest < TILE_COLUMNS ? rest : TILE_COLUMNS;
+    int64_t place = tile * tokens + first * tile_columns;
+    int8_t *tile_codes = codes + place + 4 * (token - first);
+    float *tile_scales = scales + place / block_size + token - first;
+    finite = block_size == 16
+                 ? quantize_tile(input, column_scales, columns, tile, tile_columns, width,
+                                 tile_codes, tile_scales, finite, 16)
+                 : quantize_tile(input, column_scales, columns, tile, tile_columns, width,
+                                 tile_codes, tile_scales, finite, 32);
   }
   return f_sum(finite) == 0;
 }

@@ -38,5 +38,5 @@ static int64_t int8_chains(int64_t iterations, int32_t *sink) {
 }
 
 #define KERNEL_TABLE \
-  {TOKEN_GROUP, TILE_COLUMNS, quantize, multiply_int8, multiply_f32, rms_norm, gated_silu, attend, \
-   divide,      read_memory,  int8_chains}
+  {STREAM_TOKENS, TOKEN_GROUP, TILE_COLUMNS, quantize, multiply_int8, multiply_f32, rms_norm, \
+   gated_silu,    attend,      divide,       read_memory, int8_chains}

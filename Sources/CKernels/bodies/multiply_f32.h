@@ -37,8 +37,8 @@ INLINE void dequantize_blocks(const ck_weights *w, int64_t panel, int64_t column
     i32x16 low, high;
     if (bits == 4) {
       i32x16 codes = i_load(lines + k * 8);
-      low = signed_bytes(unpack_low(entries, codes));
-      high = signed_bytes(unpack_high(entries, codes));
+      low = unpack_low(entries, codes);
+      high = unpack_high(entries, codes);
     } else {
       low = i_load(lines + k * 16);
       high = i_load(lines + k * 16 + 64);
@@ -53,7 +53,7 @@ INLINE void dequantize_blocks(const ck_weights *w, int64_t panel, int64_t column
 INLINE void multiply_f32_group(const float *tile, int64_t columns, const float *values,
                                bool begins, float *output, int64_t output_stride,
                                const int width) {
-  f32x16 sums[TOKEN_GROUP];
+  f32x16 sums[STREAM_TOKENS];
 #pragma clang loop unroll(full)
   for (int g = 0; g < width; g++) {
     sums[g] = begins ? f_set1(0) : f_load(output + g * output_stride);
@@ -87,11 +87,12 @@ static void multiply_f32(const ck_weights *w, const ck_activations *x, float *ou
         default: tile = (const float *)w->codes + (panel * w->padded_columns + column) * 16;
       }
       bool begins = column == 0;
-      for (int64_t token = 0; token < x->tokens; token += TOKEN_GROUP) {
-        int64_t width = x->tokens - token < TOKEN_GROUP ? x->tokens - token : TOKEN_GROUP;
+      int64_t group = group_of(x->tokens);
+      for (int64_t token = 0; token < x->tokens; token += group) {
+        int64_t width = x->tokens - token < group ? x->tokens - token : group;
         const float *values = x->values + column * x->tokens + token * columns;
         float *out = output + token * output_stride + panel * 16;
-        switch (width) { FOR_EACH_WIDTH(MULTIPLY_F32_CASE) }
+        switch (width) { FOR_EACH_STREAM_WIDTH(MULTIPLY_F32_CASE) }
       }
     }
   }

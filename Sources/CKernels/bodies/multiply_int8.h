@@ -8,9 +8,12 @@
 // After each block the exact sums join the float32 accumulators. -0 as their beginning makes the
 // first fma a plain multiply.
 //
-// Up to one group of tokens, a panel's codes are unpacked on their way from memory and used at
+// A few tokens are one group: a panel's codes are unpacked on their way from memory and used at
 // once. With more, the codes of a column tile are unpacked once to the first-level cache, and every
-// group runs over them; meanwhile the accumulators rest in `output`.
+// group runs over them; meanwhile the accumulators of all groups rest in `totals`.
+//
+// Where the multiplier wants one unsigned operand, activations are stored with ACTIVATION_BIAS (128)
+// added, and 128 times the sum of a block's weights, the same for all tokens, is taken off again.
 
 INLINE const char *code_lines(const ck_weights *w, int64_t panel, int64_t column, int bits) {
   return (const char *)w->codes + (panel * w->padded_columns + column) * 2 * bits;
@@ -28,6 +31,11 @@ INLINE i32x16 broadcast4(const int8_t *codes) {
   return i_set1(four);
 }
 
+// What the biases of four activations add to a sum.
+INLINE i32x16 add_bias(i32x16 sums, operand weights) {
+  return ACTIVATION_BIAS ? dot4(sums, weights, i_set1(ACTIVATION_BIAS * 0x01010101)) : sums;
+}
+
 // ---- One group of tokens: weights pass through registers once --------------------------------
 
 // How far ahead of the line in use memory is asked for.
@@ -40,43 +48,48 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
   int64_t blocks = w->padded_columns / block_size;
   const int8_t *block_scales = w->block_scales + panel * blocks * 16;
   table entries = bits == 4 ? table_of(w->codebook) : (table){0};
-  f32x16 sums[TOKEN_GROUP];
+  // Few tokens get two chains each, for columns 0-3 and 4-7 of every eight.
+  const int second = width * 2 <= STREAM_TOKENS ? 1 : 0;
+  f32x16 sums[STREAM_TOKENS];
 #pragma clang loop unroll(full)
   for (int g = 0; g < width; g++) sums[g] = f_set1(-0.0f);
   for (int64_t block = 0; block < blocks; block++) {
-    // Two chains for each token: columns 0-3 and 4-7 of every eight.
-    i32x16 low[TOKEN_GROUP], high[TOKEN_GROUP];
+    i32x16 dots[STREAM_TOKENS][2], bias[2] = {i_zero(), i_zero()};
 #pragma clang loop unroll(full)
-    for (int g = 0; g < width; g++) {
-      low[g] = dot_start(x->biases[block * width + g]);
-      high[g] = i_zero();
-    }
+    for (int g = 0; g < width; g++) dots[g][0] = dots[g][1] = i_zero();
     const int8_t *codes = x->codes + block * block_size * width;
 #pragma clang loop unroll(full)
     for (int k = 0; k < block_size; k += 8) {
-      operand w_low, w_high;
+      operand low, high;
       if (bits == 4) {
         i32x16 line = i_load(lines);
-        w_low = operand_of(unpack_low(entries, line));
-        w_high = operand_of(unpack_high(entries, line));
+        low = operand_of(unpack_low(entries, line));
+        high = operand_of(unpack_high(entries, line));
       } else {
-        w_low = operand_of(unpack_bytes(i_load(lines)));
-        w_high = operand_of(unpack_bytes(i_load(lines + 64)));
+        low = operand_of(i_load(lines));
+        high = operand_of(i_load(lines + 64));
         __builtin_prefetch(lines + PREFETCH_BYTES + 64);
       }
       __builtin_prefetch(lines + PREFETCH_BYTES);
       lines += 16 * bits;
+      bias[0] = add_bias(bias[0], low);
+      bias[1] = add_bias(bias[1], high);
 #pragma clang loop unroll(full)
       for (int g = 0; g < width; g++) {
-        low[g] = dot4(low[g], w_low, broadcast4(codes + (k * width + 4 * g)));
-        high[g] = dot4(high[g], w_high, broadcast4(codes + ((k + 4) * width + 4 * g)));
+        dots[g][0] = dot4(dots[g][0], low, broadcast4(codes + (k * width + 4 * g)));
+      }
+#pragma clang loop unroll(full)
+      for (int g = 0; g < width; g++) {
+        dots[g][second] =
+            dot4(dots[g][second], high, broadcast4(codes + ((k + 4) * width + 4 * g)));
       }
     }
     f32x16 scale = squared_scales(block_scales + block * 16);
+    i32x16 start = i_sub(i_zero(), i_add(bias[0], bias[1]));
 #pragma clang loop unroll(full)
     for (int g = 0; g < width; g++) {
-      sums[g] = f_fma(f_from_i32(i_add(low[g], high[g])),
-                      f_mul(scale, f_set1(x->scales[block * width + g])), sums[g]);
+      i32x16 dot = i_add(second ? i_add(dots[g][0], dots[g][1]) : dots[g][0], start);
+      sums[g] = f_fma(f_from_i32(dot), f_mul(scale, f_set1(x->scales[block * width + g])), sums[g]);
     }
   }
   f32x16 row_scale = f_load(w->row_scales + panel * 16);
@@ -89,42 +102,55 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
 // ---- More tokens: a column tile is unpacked to the first-level cache -------------------------
 
 typedef struct {
-  // [column / 4][panel][64 bytes], [block][panel][16 rows]
+  // [column / 4][panel][64 bytes]
   int8_t weights[TILE_COLUMNS / 4 * TILE_PANELS * 64] __attribute__((aligned(64)));
+  // [block][panel][16 rows]; a block's sums begin at `starts`.
   float scales[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
+  int32_t starts[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
 } int8_tile;
 
-// `ahead`: bytes to the codes that are needed next.
 INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int64_t columns,
-                        int64_t ahead, int8_tile *tile, const int place, const int bits,
+                        int8_tile *tile, const int place, const int bits,
                         const int block_size) {
   const char *lines = code_lines(w, panel, column, bits);
-  table entries = bits == 4 ? table_of(w->codebook) : (table){0};
-  for (int64_t k = 0; k < columns; k += 8) {
-    i32x16 low, high;
-    if (bits == 4) {
-      i32x16 line = i_load(lines + k * 8);
-      low = unpack_low(entries, line);
-      high = unpack_high(entries, line);
-    } else {
-      low = unpack_bytes(i_load(lines + k * 16));
-      high = unpack_bytes(i_load(lines + k * 16 + 64));
-      __builtin_prefetch(lines + k * 16 + 64 + ahead, 0, 2);
-    }
-    __builtin_prefetch(lines + k * 2 * bits + ahead, 0, 2);
-    i_store(tile->weights + (k / 4 * TILE_PANELS + place) * 64, low);
-    i_store(tile->weights + ((k / 4 + 1) * TILE_PANELS + place) * 64, high);
-  }
   const int8_t *scales = w->block_scales + (panel * w->padded_columns + column) / block_size * 16;
+  table entries = bits == 4 ? table_of(w->codebook) : (table){0};
   for (int64_t block = 0; block < columns / block_size; block++) {
+    i32x16 bias = i_zero();
+#pragma clang loop unroll(full)
+    for (int64_t k = 0; k < block_size; k += 8) {
+      i32x16 low, high;
+      if (bits == 4) {
+        i32x16 line = i_load(lines);
+        low = unpack_low(entries, line);
+        high = unpack_high(entries, line);
+      } else {
+        low = i_load(lines);
+        high = i_load(lines + 64);
+      }
+      lines += 16 * bits;
+      bias = add_bias(add_bias(bias, operand_of(low)), operand_of(high));
+      int64_t line = (block * block_size + k) / 4 * TILE_PANELS + place;
+      i_store(tile->weights + line * 64, low);
+      i_store(tile->weights + (line + TILE_PANELS) * 64, high);
+    }
     f_store(tile->scales + (block * TILE_PANELS + place) * 16, squared_scales(scales + block * 16));
+    i_store(tile->starts + (block * TILE_PANELS + place) * 16, i_sub(i_zero(), bias));
   }
 }
 
-// Runs a group of tokens over a tile; `outputs` point to the rows of the tile's panels of the first
-// token. `row_scales` are null but for the last tile.
+// Asks for a part of the codes of the tile that is unpacked next: all at once would be more than the
+// processor has buffers for.
+INLINE void prefetch_tile(const char *const *lines, int64_t bytes, int64_t part, int64_t parts) {
+  for (int64_t i = bytes * part / parts & -64; i < bytes * (part + 1) / parts; i += 64) {
+    for (int p = 0; p < TILE_PANELS; p++) __builtin_prefetch(lines[p] + i, 0, 2);
+  }
+}
+
+// Runs a group of tokens over a tile. `totals` holds [panel][token] accumulators. In the last tile
+// of a row `outputs` point to the places of the first token's rows, otherwise they are null.
 INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *codes,
-                          const float *scales, const int32_t *biases, bool begins,
+                          const float *scales, bool begins, float *totals,
                           const float *const *row_scales, float *const *outputs,
                           int64_t output_stride, const int block_size, const int width) {
   f32x16 sums[TILE_PANELS][TOKEN_GROUP];
@@ -132,16 +158,17 @@ INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *c
   for (int p = 0; p < TILE_PANELS; p++) {
 #pragma clang loop unroll(full)
     for (int g = 0; g < width; g++) {
-      sums[p][g] = begins ? f_set1(-0.0f) : f_load(outputs[p] + g * output_stride);
+      sums[p][g] = begins ? f_set1(-0.0f) : f_load(totals + (p * TOKEN_GROUP + g) * 16);
     }
   }
   for (int64_t block = 0; block < blocks; block++) {
     i32x16 dots[TILE_PANELS][TOKEN_GROUP];
 #pragma clang loop unroll(full)
-    for (int g = 0; g < width; g++) {
-      i32x16 start = dot_start(biases[block * width + g]);
+    for (int p = 0; p < TILE_PANELS; p++) {
+      i32x16 start =
+          ACTIVATION_BIAS ? i_load(tile->starts + (block * TILE_PANELS + p) * 16) : i_zero();
 #pragma clang loop unroll(full)
-      for (int p = 0; p < TILE_PANELS; p++) dots[p][g] = start;
+      for (int g = 0; g < width; g++) dots[p][g] = start;
     }
     const int8_t *lines = tile->weights + block * block_size / 4 * TILE_PANELS * 64;
     const int8_t *block_codes = codes + block * block_size * width;
@@ -175,50 +202,63 @@ INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *c
   for (int p = 0; p < TILE_PANELS; p++) {
 #pragma clang loop unroll(full)
     for (int g = 0; g < width; g++) {
-      f32x16 result = row_scales ? f_mul(sums[p][g], f_load(row_scales[p])) : sums[p][g];
-      f_store(outputs[p] + g * output_stride, result);
+      if (outputs) {
+        f_store(outputs[p] + g * output_stride, f_mul(sums[p][g], f_load(row_scales[p])));
+      } else {
+        f_store(totals + (p * TOKEN_GROUP + g) * 16, sums[p][g]);
+      }
     }
   }
 }
 
+// Panels that take their turn with one tile of columns of all tokens, and tokens that do so.
+#define TURN_PANELS 8
+#define TURN_GROUPS ((256 + TOKEN_GROUP - 1) / TOKEN_GROUP)
+
 #define MULTIPLY_TILE_CASE(w) \
   case w: \
-    multiply_tile(&tile, columns / block_size, codes, scales, biases, column == 0, \
-                  ends ? row_scales : 0, outputs, output_stride, block_size, w); \
+    multiply_tile(&tile, columns / block_size, codes, scales, column == 0, accumulators, \
+                  row_scales, ends ? outputs : 0, output_stride, block_size, w); \
     break;
 
+// Panels `first ..< last`, at most TURN_PANELS, times tokens `begin ..< end`, at most TURN_GROUPS.
 INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float *output,
-                            int64_t output_stride, int64_t first, int64_t last, int64_t ahead,
-                            const int bits, const int block_size) {
+                            int64_t output_stride, int64_t first, int64_t last, int64_t begin,
+                            int64_t end, const int bits, const int block_size) {
   int8_tile tile;
+  float totals[TURN_PANELS * TURN_GROUPS * TOKEN_GROUP * 16] __attribute__((aligned(64)));
   for (int64_t column = 0; column < w->padded_columns; column += TILE_COLUMNS) {
     int64_t left = w->padded_columns - column;
     int64_t columns = left < TILE_COLUMNS ? left : TILE_COLUMNS;
     bool ends = columns == left;
+    float *accumulators = totals;
     for (int64_t panel = first; panel < last; panel += TILE_PANELS) {
+      // The panels after these, or the first ones' next columns.
+      bool returns = panel + TILE_PANELS >= last;
+      int64_t next_column = returns ? column + columns : column;
       const float *row_scales[TILE_PANELS];
+      const char *next_lines[TILE_PANELS];
       int64_t panels[TILE_PANELS];
       for (int p = 0; p < TILE_PANELS; p++) {
         // Past the end the last panel is computed again; both write the same values.
         panels[p] = panel + p < last ? panel + p : last - 1;
         row_scales[p] = w->row_scales + panels[p] * 16;
-        unpack_tile(w, panels[p], column, columns, ahead, &tile, p, bits, block_size);
+        next_lines[p] = code_lines(w, (returns ? first : panel + TILE_PANELS) + p, next_column, bits);
+        unpack_tile(w, panels[p], column, columns, &tile, p, bits, block_size);
       }
-      for (int64_t token = 0; token < x->tokens; token += TOKEN_GROUP) {
-        int64_t width = x->tokens - token < TOKEN_GROUP ? x->tokens - token : TOKEN_GROUP;
+      for (int64_t token = begin; token < end; token += TOKEN_GROUP) {
+        int64_t width = end - token < TOKEN_GROUP ? end - token : TOKEN_GROUP;
         int64_t place = column * x->tokens + token * columns;
         const int8_t *codes = x->codes + place;
         const float *scales = x->scales + place / block_size;
-        const int32_t *biases = x->biases + place / block_size;
         float *outputs[TILE_PANELS];
         for (int p = 0; p < TILE_PANELS; p++) {
           outputs[p] = output + token * output_stride + panels[p] * 16;
-          // The next group's accumulators lie a row apart each, too far for the hardware to guess.
-          for (int g = 0; g < TOKEN_GROUP; g++) {
-            __builtin_prefetch(outputs[p] + (TOKEN_GROUP + g) * output_stride, 1);
-          }
         }
-        switch (width) { FOR_EACH_WIDTH(MULTIPLY_TILE_CASE) }
+        prefetch_tile(next_lines, TILE_COLUMNS * 2 * bits, (token - begin) / TOKEN_GROUP,
+                      (end - begin + TOKEN_GROUP - 1) / TOKEN_GROUP);
+        switch (width) { FOR_EACH_GROUP_WIDTH(MULTIPLY_TILE_CASE) }
+        accumulators += TILE_PANELS * TOKEN_GROUP * 16;
       }
     }
   }
@@ -234,25 +274,22 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
     return;
 
 // Up to so many tokens weights are read in the order in which they lie in memory; with more, whose
-// activations would not stay in the second-level cache, all panels take their turn with one tile of
-// columns.
+// activations would not stay in the second-level cache, several panels take their turn.
 #define PANEL_MAJOR_TOKENS 64
 
 #define MULTIPLY_INT8(name, element_bits, columns) \
   static void name(const ck_weights *w, const ck_activations *x, float *output, \
                    int64_t output_stride, int64_t first, int64_t last) { \
     const int bits = element_bits, block_size = columns; \
-    switch (x->tokens) { FOR_EACH_WIDTH(STREAM_CASE) } \
-    const int64_t tile_bytes = TILE_COLUMNS * 2 * bits; \
-    const int64_t panel_bytes = w->padded_columns * 2 * bits; \
-    if (x->tokens > PANEL_MAJOR_TOKENS) { \
-      multiply_panels(w, x, output, output_stride, first, last, TILE_PANELS * panel_bytes, bits, \
-                      block_size); \
-      return; \
-    } \
-    for (int64_t panel = first; panel < last; panel += TILE_PANELS) { \
-      int64_t end = panel + TILE_PANELS < last ? panel + TILE_PANELS : last; \
-      multiply_panels(w, x, output, output_stride, panel, end, tile_bytes, bits, block_size); \
+    switch (x->tokens) { FOR_EACH_STREAM_WIDTH(STREAM_CASE) } \
+    int64_t turn = x->tokens > PANEL_MAJOR_TOKENS ? TURN_PANELS : TILE_PANELS; \
+    int64_t chunk = TURN_GROUPS * TOKEN_GROUP; \
+    for (int64_t token = 0; token < x->tokens; token += chunk) { \
+      int64_t end = token + chunk < x->tokens ? token + chunk : x->tokens; \
+      for (int64_t panel = first; panel < last; panel += turn) { \
+        multiply_panels(w, x, output, output_stride, panel, \
+                        panel + turn < last ? panel + turn : last, token, end, bits, block_size); \
+      } \
     } \
   }
 

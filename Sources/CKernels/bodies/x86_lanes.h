@@ -1,4 +1,4 @@
-// What all x86 instruction sets share: reductions of sixteen lanes, and bytes.
+// What all x86 instruction sets share: reductions of sixteen lanes.
 
 // Halves are added to each other until one lane is left.
 INLINE float f_sum(f32x16 a) {
@@ -14,10 +14,4 @@ INLINE float f_maximum(f32x16 a) {
   __m128 c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
   c = _mm_max_ps(c, _mm_movehl_ps(c, c));
   return _mm_cvtss_f32(_mm_max_ss(c, _mm_shuffle_ps(c, c, 1)));
-}
-
-INLINE int32_t sum_bytes(i8x16 bytes) {
-  __m128i biased = _mm_xor_si128(bytes, _mm_set1_epi8(-128));
-  __m128i sums = _mm_sad_epu8(biased, _mm_setzero_si128());
-  return _mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 128;
 }

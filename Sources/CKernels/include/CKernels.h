@@ -26,18 +26,18 @@ typedef struct {
 
 /// The activations of a batch of tokens, in the order in which products read them.
 ///
-/// Columns are cut into tiles of `tile_columns`, the last one shorter. Tokens form groups: as many
-/// full ones of `token_group` tokens as there are, then a smaller one. Tiles follow each other; a
-/// tile holds group after group. The part of the group of w tokens that begins with token t, in the
-/// tile of c columns that begins with column k, starts at element k * tokens + t * c. In it, the
-/// tokens are interleaved four codes (or one float32 value) at a time: four codes of token t + g
-/// from the tile's column 4 i on begin at byte 4 * (i * w + g), the value of its column i is
-/// element i * w + g. Scales are laid out as values, with blocks for columns.
+/// Columns are cut into tiles of `tile_columns`, the last one shorter. Up to `stream_tokens` tokens
+/// are one group; more form as many full groups of `token_group` as there are, then a smaller one.
+/// Tiles follow each other; a tile holds group after group. The part of the group of w tokens that
+/// begins with token t, in the tile of c columns that begins with column k, starts at element
+/// k * tokens + t * c. In it, the tokens are interleaved four codes (or one float32 value) at a
+/// time: four codes of token t + g from the tile's column 4 i on begin at byte 4 * (i * w + g), the
+/// value of its column i is element i * w + g. Scales are laid out as values, with blocks for
+/// columns.
 typedef struct {
+  /// Bytes, biased as the instruction set likes them.
   const int8_t *codes;
   const float *scales;
-  /// -128 times the sum of a block's codes, in the order of `scales`.
-  const int32_t *biases;
   /// Float32 values, for products without codes.
   const float *values;
   int64_t tokens;
@@ -51,14 +51,15 @@ typedef struct {
 
 /// The kernels of one instruction set. Scalar references in Swift define their results.
 typedef struct {
-  /// Tokens in a full group of activations, columns in a full tile.
-  int32_t token_group, tile_columns;
+  /// Tokens that are one group of activations, tokens in a full group of more, columns in a full
+  /// tile.
+  int32_t stream_tokens, token_group, tile_columns;
 
-  /// Quantizes the `columns` values of one of `tokens` tokens into its places in `codes`, `scales`
-  /// and `biases`, which are laid out as `ck_activations` says. False if a value is not finite.
+  /// Quantizes the `columns` values of one of `tokens` tokens into its places in `codes` and
+  /// `scales`, which are laid out as `ck_activations` says. False if a value is not finite.
   bool (*quantize)(const float *input, const float *column_scales, int64_t columns,
                    int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
-                   int8_t *codes, float *scales, int32_t *biases);
+                   int8_t *codes, float *scales);
 
   /// Products of panels `first ..< last` of a quantized matrix with int8 activations; output row
   /// `r` of token `t` is `output[t * output_stride + r]`.

@@ -33,7 +33,6 @@ public final class Activations {
   private var tokenGroup = 1
   private let codeBuffer: AlignedBuffer
   private let scaleBuffer: AlignedBuffer
-  private let biasBuffer: AlignedBuffer
   /// Allocated by the first batch that is not quantized.
   private var valueBuffer: AlignedBuffer?
 
@@ -43,7 +42,6 @@ public final class Activations {
     self.maximumColumns = columns
     codeBuffer = AlignedBuffer(byteCount: maximumTokens * columns)
     scaleBuffer = AlignedBuffer(byteCount: maximumTokens * (columns / 16) * 4)
-    biasBuffer = AlignedBuffer(byteCount: maximumTokens * (columns / 16) * 4)
   }
 
   /// Prepares `tokenCount` rows of `input` for products with `weights` and every other matrix of
@@ -62,7 +60,7 @@ public final class Activations {
     self.tokenCount = tokenCount
     paddedColumns = weights.geometry.paddedColumns
     groupSize = weights.encoding.blockSize ?? 32
-    tokenGroup = kernels.tokenGroup
+    tokenGroup = kernels.tokenGroup(for: tokenCount)
     isQuantized = weights.encoding.isQuantized && precision == .int8
     if !isQuantized && valueBuffer == nil {
       valueBuffer = AlignedBuffer(byteCount: maximumTokens * maximumColumns * 4)
@@ -76,7 +74,7 @@ public final class Activations {
           isQuantized
           ? kernels.quantize(
             row, for: weights, token: token, tokenCount: tokenCount, codes: codes,
-            scales: scaleBuffer.floats, biases: biases)
+            scales: scaleBuffer.floats)
           : copy(row, token: token, columns: columns, tileColumns: kernels.tileColumns)
         if !finite { firstBad.min(token, ordering: .relaxed) }
       }
@@ -108,16 +106,13 @@ public final class Activations {
 
   /// Whether products with `weights` may be computed from this batch.
   func serves(_ weights: WeightMatrix, kernels: Kernels) -> Bool {
-    tokenGroup == kernels.tokenGroup && paddedColumns == weights.geometry.paddedColumns
+    tokenGroup == kernels.tokenGroup(for: tokenCount)
+      && paddedColumns == weights.geometry.paddedColumns
       && (!isQuantized || groupSize == weights.encoding.blockSize)
   }
 
   private var codes: UnsafeMutablePointer<Int8> {
     codeBuffer.base.assumingMemoryBound(to: Int8.self)
-  }
-
-  private var biases: UnsafeMutablePointer<Int32> {
-    biasBuffer.base.assumingMemoryBound(to: Int32.self)
   }
 
   /// One token's codes, while tokens are not interleaved.
@@ -137,8 +132,7 @@ public final class Activations {
 
   fileprivate var batch: ck_activations {
     ck_activations(
-      codes: codes, scales: scaleBuffer.floats,
-      biases: biases, values: valueBuffer?.floats,
+      codes: codes, scales: scaleBuffer.floats, values: valueBuffer?.floats,
       tokens: Int64(tokenCount))
   }
 }

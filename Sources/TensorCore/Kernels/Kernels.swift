@@ -7,8 +7,8 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
   public let instructionSet: InstructionSet
   /// Nil for the scalar reference.
   private let table: UnsafePointer<ck_kernels>?
-  /// Tokens and columns of the tiles in which activations are laid out; see `ck_activations`.
-  let tokenGroup, tileColumns: Int
+  /// Columns of the tiles in which activations are laid out; see `ck_activations`.
+  let tileColumns: Int
 
   /// - Precondition: the instruction set is supported.
   public init(_ instructionSet: InstructionSet) {
@@ -16,8 +16,13 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
     self.instructionSet = instructionSet
     table = instructionSet.table
     // The reference reads one token after another.
-    tokenGroup = table.map { Int($0.pointee.token_group) } ?? 1
     tileColumns = table.map { Int($0.pointee.tile_columns) } ?? .max
+  }
+
+  /// Tokens of a batch that are interleaved; see `ck_activations`.
+  func tokenGroup(for tokenCount: Int) -> Int {
+    guard let table else { return 1 }
+    return tokenCount <= table.pointee.stream_tokens ? tokenCount : Int(table.pointee.token_group)
   }
 
   /// The best kernels for this machine, or those that `QUARRY_ISA` names.
@@ -82,15 +87,14 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
   /// finite.
   func quantize(
     _ input: UnsafePointer<Float>, for weights: WeightMatrix, token: Int, tokenCount: Int,
-    codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>,
-    biases: UnsafeMutablePointer<Int32>
+    codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>
   ) -> Bool {
     let (geometry, groupSize) = (weights.geometry, weights.encoding.blockSize!)
     let padded = geometry.paddedColumns
     if let table {
       return table.pointee.quantize(
         input, weights.columnScales?.pointer, Int64(geometry.columns), Int64(padded),
-        Int32(groupSize), Int64(token), Int64(tokenCount), codes, scales, biases)
+        Int32(groupSize), Int64(token), Int64(tokenCount), codes, scales)
     }
     return Reference.quantizeActivations(
       input, columnScales: weights.columnScales?.pointer, columns: geometry.columns,

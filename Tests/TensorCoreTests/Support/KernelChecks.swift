@@ -81,13 +81,13 @@ struct KernelChecks {
       """, sourceLocation: sourceLocation)
   }
 
-  /// Every N and K from 1 to 33, tokens 1...13.
+  /// Every N and K from 1 to 33, tokens 1...17.
   func smallProducts(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
     var random = SplitMix64(seed: UInt64(encoding.rawValue))
     let pool = WorkerPool(threadCount: 1)
     for rows in 1...33 {
       for columns in 1...33 {
-        let tokens = 1 + (rows * 7 + columns) % 13
+        let tokens = 1 + (rows * 7 + columns) % 17
         let weights = sampleMatrix(
           encoding, rows: rows, columns: columns, columnScales: columns % 2 == 0, random: &random)
         let input = sampleActivations(tokens: tokens, columns: columns, random: &random)
@@ -103,10 +103,16 @@ struct KernelChecks {
     for (rows, columns) in [(80, 577), (41, 1056), (16, 256), (33, 288)] {
       let weights = sampleMatrix(
         encoding, rows: rows, columns: columns, columnScales: rows == 80, random: &random)
-      for tokens in [1, 2, 3, 4, 5, 7, 8, 9, 11, 40, 70] where tokens < 40 || rows != 80 {
+      for tokens in Array(1...16) + [40, 70] where tokens < 40 || rows != 80 {
         let input = sampleActivations(tokens: tokens, columns: columns, random: &random)
         try compare(weights, input, tokens: tokens, precision: precision, pool: pool)
       }
+    }
+    // More panels and more tokens than take their turn with one tile.
+    let weights = sampleMatrix(encoding, rows: 300, columns: 40, random: &random)
+    for tokens in [14, 66, 300] {
+      let input = sampleActivations(tokens: tokens, columns: 40, random: &random)
+      try compare(weights, input, tokens: tokens, precision: precision, pool: pool)
     }
   }
 
@@ -145,7 +151,7 @@ struct KernelChecks {
       #expect(again == whole, "\(threads) threads")
     }
     let pool = WorkerPool(threadCount: 2)
-    for cut in [1, 2, 3, 4, 7, 8, 13, 64, 66] where cut < tokens {
+    for cut in [1, 2, 3, 4, 7, 8, 12, 13, 64, 66] where cut < tokens {
       var pieces: [Float] = []
       for first in stride(from: 0, to: tokens, by: cut) {
         let count = min(cut, tokens - first)
