@@ -68,6 +68,10 @@ extension Ceilings {
       switch kind {
       case .hugePages:
         let buffer = AlignedBuffer(byteCount: byteCount)
+        // Pages that were only ever read are all one page of zeros, in a cache.
+        for offset in stride(from: 0, to: byteCount, by: 4096) {
+          buffer.base.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
+        }
         owner = buffer
         bytes = buffer.bytes
       case .mappedFile:
