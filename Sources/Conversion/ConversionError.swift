@@ -12,6 +12,15 @@ public enum ConversionError: Error, Equatable, CustomStringConvertible {
   /// The caller asked for it.
   case cancelled(path: String)
 
+  /// Whether one of the rooms below was asked to stop.
+  var isCancellation: Bool {
+    switch self {
+    case .quantization(_, .cancelled): true
+    case .output(let error): error.reason == .cancelled
+    default: false
+    }
+  }
+
   public var description: String {
     switch self {
     case .checkpoint(let error): "\(error)"

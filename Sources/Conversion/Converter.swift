@@ -29,7 +29,8 @@ public struct Converter: Sendable {
   /// - Parameters:
   ///   - replacing: whether an existing output may be replaced; an input never is.
   ///   - progress: called before every tensor and at the end, on the thread that converts.
-  ///   - isCancelled: asked before every tensor.
+  ///   - isCancelled: asked often, on any thread; once true, the conversion ends soon, also in the
+  ///     middle of a large tensor.
   public init(
     checkpoint: Checkpoint, recipe: Recipe, profile: SlabProfile, pool: WorkerPool,
     replacing: Bool = false, progress: @escaping @Sendable (Progress) -> Void = { _ in },
@@ -55,7 +56,7 @@ public struct Converter: Sendable {
       writer = try SlabWriter(
         path: path, profile: profile, replacing: replacing, inputs: checkpoint.files,
         assets: checkpoint.assets, metadata: metadata, expectedByteCount: plan.maximumFileByteCount,
-        pool: pool)
+        pool: pool, isCancelled: isCancelled)
     } catch {
       throw .output(error)
     }
@@ -71,7 +72,7 @@ public struct Converter: Sendable {
       }
     } catch {
       writer.cancel()
-      throw error
+      throw error.isCancellation ? .cancelled(path: path) : error
     }
     return ConversionReport(
       recipe: recipe, profile: profile, kinds: kinds, sourceByteCount: plan.sourceByteCount,
@@ -118,7 +119,7 @@ public struct Converter: Sendable {
     }
     let encoded: (matrix: WeightMatrix, statistics: ErrorStatistics)
     do throws(QuantizationError) {
-      encoded = try Quantizer.encode(matrix, as: encoding, pool: pool)
+      encoded = try Quantizer.encode(matrix, as: encoding, pool: pool, isCancelled: isCancelled)
     } catch .nonFinite(let row, let column) {
       throw .checkpoint(checkpoint.nonFinite(tensor, index: row * matrix.columns + column))
     } catch {

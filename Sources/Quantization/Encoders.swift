@@ -6,8 +6,11 @@ struct EncodedStreams {
   let encoding: BlockEncoding
   private let buffers: [StreamKind: AlignedBuffer]
   let sums: ErrorSums
+  /// Once requested, panels may be left as they are.
+  let cancellation: Cancellation
 
-  init(_ geometry: PanelGeometry, _ encoding: BlockEncoding) {
+  init(_ geometry: PanelGeometry, _ encoding: BlockEncoding, _ cancellation: Cancellation) {
+    self.cancellation = cancellation
     self.geometry = geometry
     self.encoding = encoding
     buffers = Dictionary(
@@ -39,6 +42,7 @@ struct EncodedStreams {
         failures.pointer[panels.lowerBound] = encodePanels(panels)
       }
     }
+    if cancellation.isRequested { throw .cancelled }
     if let place = failures.lazy.compactMap({ $0 }).first {
       throw .nonFinite(row: place.row, column: place.column)
     }
@@ -58,16 +62,6 @@ struct BlockEncoder {
   let kernels: QuantizationKernels
   let streams: EncodedStreams
 
-  init(
-    _ source: MatrixView, _ geometry: PanelGeometry, _ encoding: BlockEncoding,
-    _ factors: ColumnFactors, _ kernels: QuantizationKernels
-  ) {
-    self.source = source
-    self.factors = factors
-    self.kernels = kernels
-    streams = EncodedStreams(geometry, encoding)
-  }
-
   func encode(
     pool: WorkerPool
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
@@ -82,7 +76,7 @@ struct BlockEncoder {
     }
     try streams.fill(pool: pool) { panels in
       var scratch = Panel(geometry, encoding, factors: factors, kernels: kernels)
-      for panel in panels {
+      for panel in panels where !streams.cancellation.isRequested {
         if let place = scratch.load(panel, of: source) { return place }
         scratch.encode(
           codebook: codebook, rowScales: streams.part(.rowScales, ofPanel: panel, as: Float.self),
@@ -103,15 +97,6 @@ struct UnquantizedEncoder {
   let kernels: QuantizationKernels
   let streams: EncodedStreams
 
-  init(
-    _ source: MatrixView, _ geometry: PanelGeometry, _ encoding: BlockEncoding,
-    _ kernels: QuantizationKernels
-  ) {
-    self.source = source
-    self.kernels = kernels
-    streams = EncodedStreams(geometry, encoding)
-  }
-
   func encode(
     pool: WorkerPool
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
@@ -122,7 +107,7 @@ struct UnquantizedEncoder {
     try streams.fill(pool: pool) { panels in
       var loader = PanelLoader(geometry, limit: limit, kernels: kernels)
       let values = AlignedBuffer(byteCount: isLossless ? 0 : 16 * geometry.paddedColumns * 4)
-      for panel in panels {
+      for panel in panels where !streams.cancellation.isRequested {
         // A line of layout panel16 in f32 is just a column of the panel.
         let floats =
           isLossless ? streams.part(.elements, ofPanel: panel, as: Float.self) : values.floats

@@ -19,6 +19,8 @@ public enum QuantizationError: Error, Equatable, CustomStringConvertible {
   case columnScalesNotSupported(BlockEncoding)
   /// `QUARRY_ISA` names an instruction set that is unknown or that the machine lacks.
   case instructionSet(InstructionSetError)
+  /// The caller asked for it.
+  case cancelled
 
   public var description: String {
     switch self {
@@ -41,6 +43,7 @@ public enum QuantizationError: Error, Equatable, CustomStringConvertible {
     case .columnScalesNotSupported(let encoding):
       "\(encoding.name) matrices have no column scales"
     case .instructionSet(let error): error.description
+    case .cancelled: "cancelled"
     }
   }
 }

@@ -17,33 +17,40 @@ public enum Quantizer {
   ///     ignore it.
   ///   - columnScales: divides the weights before they are encoded; decoding multiplies by it.
   ///     Only for quantized encodings.
+  ///   - isCancelled: asked before every sixteen rows, on any thread; once true, encoding ends with
+  ///     ``QuantizationError/cancelled``.
   /// - Returns: the encoded matrix, and what encoding did to it, measured on the values that
   ///   ``Reference/dequantize(_:row:column:)`` gives.
   public static func encode(
     _ source: MatrixView, as encoding: BlockEncoding, importance: [Float]? = nil,
-    columnScales: ColumnScales? = nil, pool: WorkerPool
+    columnScales: ColumnScales? = nil, pool: WorkerPool,
+    isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
     let instructionSet: InstructionSet
     do { instructionSet = try .selected() } catch { throw .instructionSet(error) }
     return try encode(
       source, as: encoding, importance: importance, columnScales: columnScales,
-      instructionSet: instructionSet, pool: pool)
+      instructionSet: instructionSet, pool: pool, isCancelled: isCancelled)
   }
 
   /// As above, with the kernels of an instruction set that this machine has.
   static func encode(
     _ source: MatrixView, as encoding: BlockEncoding, importance: [Float]?,
-    columnScales: ColumnScales?, instructionSet: InstructionSet, pool: WorkerPool
+    columnScales: ColumnScales?, instructionSet: InstructionSet, pool: WorkerPool,
+    isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
     guard let geometry = PanelGeometry(rows: source.rows, columns: source.columns) else {
       throw .unsupportedShape(rows: source.rows, columns: source.columns)
     }
     let kernels = QuantizationKernels(instructionSet)
+    let streams = EncodedStreams(geometry, encoding, Cancellation(isCancelled))
     guard encoding.isQuantized else {
       if columnScales != nil { throw .columnScalesNotSupported(encoding) }
-      return try UnquantizedEncoder(source, geometry, encoding, kernels).encode(pool: pool)
+      return try UnquantizedEncoder(source: source, kernels: kernels, streams: streams).encode(
+        pool: pool)
     }
     let factors = try ColumnFactors(geometry, importance: importance, scales: columnScales)
-    return try BlockEncoder(source, geometry, encoding, factors, kernels).encode(pool: pool)
+    return try BlockEncoder(source: source, factors: factors, kernels: kernels, streams: streams)
+      .encode(pool: pool)
   }
 }

@@ -4,6 +4,8 @@ import Conversion
 @main
 struct Quarry: ParsableCommand {
   static let version = Converter.version
+  /// When the program began.
+  static let start = ContinuousClock.now
 
   static let configuration = CommandConfiguration(
     commandName: "quarry",
@@ -24,6 +26,7 @@ struct Quarry: ParsableCommand {
              short while it was in use), no space, an unsupported model
         64   the command line was not understood
         130  interrupted by Ctrl-C; nothing half-written is left behind
+        143  ended by SIGTERM, which does the same
 
       Results go to standard output; progress, warnings and errors to standard error. QUARRY_ISA \
       (scalar, avx2, avx512vnni, neon) forces an instruction set.
@@ -35,6 +38,7 @@ struct Quarry: ParsableCommand {
     ])
 
   static func main() {
+    _ = start
     Console.reserveDescriptors()
     Console.surviveFailedWrites()
     MappedFiles.installHandler()

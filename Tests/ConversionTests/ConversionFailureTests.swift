@@ -45,6 +45,30 @@ import Testing
     }
   }
 
+  /// Between two tensors there are many more questions than one.
+  @Test(arguments: [SlabProfile.run, .ship])
+  func cancelledInTheMiddleOfATensor(profile: SlabProfile) throws {
+    let checkpoint = try ConversionTests.golden("granite-tied")
+    let largest = try #require(checkpoint.tensors.max { $0.byteCount < $1.byteCount })
+    try Place.withTemporaryDirectory { directory in
+      let last = Mutex<String?>(nil)
+      let calls = Atomic(0)
+      let converter = Converter(
+        checkpoint: checkpoint, recipe: .q8, profile: profile, pool: WorkerPool(threadCount: 2),
+        progress: { step in last.withLock { $0 = step.tensor } },
+        isCancelled: {
+          last.withLock({ $0 }) == largest.name
+            && calls.add(1, ordering: .relaxed).newValue == 3
+        })
+      let path = directory.appending(path: "out.slab").path
+      let error = #expect(throws: ConversionError.self) { try converter.run(to: path) }
+      #expect(error == .cancelled(path: path))
+      #expect(last.withLock { $0 } == largest.name)
+      let left = try files(in: directory)
+      #expect(left.isEmpty)
+    }
+  }
+
   @Test func existingOutputIsReplacedOnlyWhenAsked() throws {
     let checkpoint = try ConversionTests.golden("granite-head80")
     try Place.withTemporaryDirectory { directory in

@@ -1,3 +1,4 @@
+import Synchronization
 import TensorCore
 import TestSupport
 import Testing
@@ -21,6 +22,24 @@ import Testing
       #expect(
         error { _ = try matrix.encode(as: encoding) } == .nonFinite(row: row, column: column))
     }
+  }
+
+  /// Asked before every panel, so that a large matrix does not keep anybody waiting.
+  @Test(arguments: [BlockEncoding.q4b16, .q8b32, .bf16], [1, 2])
+  func cancelledInTheMiddle(encoding: BlockEncoding, threads: Int) {
+    let matrix = Matrix.normal(rows: 1600, columns: 40)
+    let calls = Atomic(0)
+    let cancelled = error {
+      _ = try matrix.values.withUnsafeBytes { bytes in
+        try Quantizer.encode(
+          MatrixView(bytes, elementType: .f32, rows: 1600, columns: 40), as: encoding,
+          pool: WorkerPool(threadCount: threads)
+        ) { calls.add(1, ordering: .relaxed).newValue == 30 }
+      }
+    }
+    #expect(cancelled == .cancelled)
+    // Nobody asks again once the answer was yes, although it would be no.
+    #expect((30..<30 + threads).contains(calls.load(ordering: .relaxed)))
   }
 
   @Test func weightsThatRoundToInfinity() throws {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import ModelFiles
 import Pebble
 import TestSupport
@@ -57,6 +58,7 @@ import Testing
     ["convert"], ["logits", "-o", "x"], ["verify", "x", "--threads", "0"],
     ["bench", "x.slab", "--shape", "2b"], ["bench", "x.slab", "--recipe", "q8"],
     ["bench", "--prefill", "a"], ["bench", "--kernels", "--shape", "2b"],
+    ["generate", "-p", "x", "--json"], ["generate", "-p", "x", "--load", "disk"],
     ["synthesize", "x.json", "-o", "y", "--recipe", "q4"],
     ["generate", "-p", "x", "--messages", "y"], ["generate", "--messages", "x", "--system", "y"],
     ["generate", "--top-p", "7"], ["generate", "--max-tokens", "-1"], ["chat", "--min-p", "nan"],
@@ -180,8 +182,8 @@ import Testing
     #expect(process.terminationStatus == 1)
   }
 
-  @Test(arguments: ["convert", "repack"])
-  func controlCLeavesNothingOfASlab(_ command: String) throws {
+  @Test(arguments: ["convert", "repack", "synthesize"], [SIGINT, SIGTERM])
+  func aSignalLeavesNothingOfASlab(_ command: String, _ signal: Int32) throws {
     try Place.withTemporaryDirectory { directory in
       let checkpoint = try SyntheticCheckpoint.make(in: directory, layers: 12, hiddenSize: 768)
       let output = directory.appending(path: "out.slab")
@@ -192,6 +194,9 @@ import Testing
           try quarry.run(["convert", checkpoint.path, "-o", slab, "--recipe", "bf16"]).status == 0)
         arguments[...1] = ["repack", slab]
         arguments += ["--profile", "ship"]
+      } else if command == "synthesize" {
+        arguments[...1] = ["synthesize", checkpoint.path + "/config.json"]
+        arguments += ["--slab"]
       }
       let before = files(in: directory)
       let outcome = try quarry.run(arguments) { process, _ in
@@ -199,11 +204,75 @@ import Testing
         {
           usleep(1000)
         }
-        process.interrupt()
+        kill(process.processIdentifier, signal)
       }
-      #expect(outcome.status == 130)
+      #expect(outcome.status == 128 + signal)
       #expect(outcome.errors.contains("was not written"))
       #expect(files(in: directory) == before)
+    }
+  }
+
+  /// SIGTERM ends the whole program, and not only the answer as Ctrl-C does.
+  @Test func aSignalEndsTheChat() throws {
+    let outcome = try quarry.run(
+      ["chat", "--max-tokens", "8000", "--min-tokens", "8000"], input: "Stones\n/nonsense\n"
+    ) { process, output in
+      while process.isRunning, try Data(contentsOf: output).isEmpty { usleep(1000) }
+      process.terminate()
+    }
+    #expect(outcome.status == 143)
+    #expect(!outcome.errors.contains("/nonsense"))
+  }
+
+  /// A model is listed although it cannot be converted, and converting it names what is wrong.
+  @Test func inspectsWhatItCannotConvert() throws {
+    try Place.withTemporaryDirectory { directory in
+      let checkpoint = try SyntheticCheckpoint.make(in: directory, layers: 1, hiddenSize: 64)
+      let config = checkpoint.appending(path: "config.json")
+      let json = try String(contentsOf: config, encoding: .utf8)
+      try Data(
+        json.replacing("GraniteForCausalLM", with: "MarbleForCausalLM")
+          .replacing("\"granite\"", with: "\"marble\"").utf8
+      ).write(to: config)
+      let outcome = try quarry.run(["inspect", checkpoint.path, "--json"])
+      try #require(outcome.status == 0, "\(outcome.errors)")
+      let listing = try JSONValue(parsing: outcome.output)
+      #expect(listing["kind"] == "checkpoint" && listing["tensors"]?.array?.count == 11)
+      #expect(listing["configuration"]?["model_type"] == "marble")
+      let note = try #require(listing["facts"]?["note"]?.string)
+      #expect(note.contains("cannot be converted") && note.contains("Marble"))
+      let table = try quarry.run(["inspect", checkpoint.path]).output
+      #expect(table.contains("it cannot be converted: architectures: MarbleForCausalLM"))
+      #expect(table.contains("model.layers.0.mlp.down_proj.weight"))
+      let refused = try quarry.run(
+        ["convert", checkpoint.path, "-o", directory.appending(path: "a.slab").path])
+      #expect(refused.status == 1 && refused.errors.contains("Marble"))
+    }
+  }
+
+  @Test func warnsBeforeItRunsOutOfMemory() throws {
+    try Place.withTemporaryDirectory { directory in
+      let config = directory.appending(path: "config.json")
+      let slab = directory.appending(path: "a.slab").path
+      // A KV cache of a terabyte at full context, from a file of megabytes.
+      try Data(
+        """
+        {"model_type": "granite", "hidden_size": 256, "intermediate_size": 64,
+         "num_hidden_layers": 16, "num_attention_heads": 4, "num_key_value_heads": 4,
+         "vocab_size": 5000, "max_position_embeddings": 67108864, "tie_word_embeddings": true,
+         "embedding_multiplier": 12.0, "attention_multiplier": 0.015625,
+         "residual_multiplier": 0.22, "logits_scaling": 8.0, "eos_token_id": 0}
+        """.utf8
+      ).write(to: config)
+      let made = try quarry.run(["synthesize", config.path, "-o", slab, "--slab"])
+      try #require(made.status == 0, "\(made.errors)")
+      let arguments = ["generate", slab, "--raw", "-p", "Stones", "--max-tokens", "2"]
+      let warned = try quarry.run(arguments)
+      #expect(warned.status == 0)
+      #expect(warned.errors.hasPrefix("warning: weights and a full KV cache take "))
+      #expect(warned.errors.contains("give a smaller --context"))
+      let fitting = try quarry.run(arguments + ["--context", "64"])
+      #expect(fitting.status == 0 && !fitting.errors.contains("warning"))
     }
   }
 

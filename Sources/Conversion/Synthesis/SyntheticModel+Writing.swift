@@ -10,12 +10,12 @@ extension SyntheticModel {
     /// Called with the bytes of bfloat16 weights that are done, and those of all.
     let progress: (_ done: Int, _ total: Int) -> Void
     /// Asked now and then; once true, writing ends with `CancellationError`.
-    let isCancelled: () -> Bool
+    let isCancelled: @Sendable () -> Bool
 
     /// Does nothing and never stops where nothing is given.
     public init(
       progress: @escaping (_ done: Int, _ total: Int) -> Void = { _, _ in },
-      isCancelled: @escaping () -> Bool = { false }
+      isCancelled: @escaping @Sendable () -> Bool = { false }
     ) {
       self.progress = progress
       self.isCancelled = isCancelled
@@ -100,7 +100,8 @@ extension SyntheticModel {
         "numerics": "\(Reference.numericsVersion)",
         "source": "synthetic weights, seed \(seed)",
       ],
-      expectedByteCount: RandomWeights(configuration, recipe: recipe).byteCount, pool: pool)
+      expectedByteCount: RandomWeights(configuration, recipe: recipe).byteCount, pool: pool,
+      isCancelled: monitor.isCancelled)
     do {
       let roles = tensors.map { TensorRole(tensorName: $0.name)! }
       var done = 0
@@ -113,7 +114,7 @@ extension SyntheticModel {
         if let encoding = recipe.encoding(for: roles[index]) {
           let (matrix, statistics) = try Quantizer.encode(
             MatrixView(buffer.bytes, elementType: .bf16, rows: shape[0], columns: shape[1]),
-            as: encoding, pool: pool)
+            as: encoding, pool: pool, isCancelled: monitor.isCancelled)
           try writer.append(
             matrix, name: name, shape: shape, sourceType: .bf16, columnScales: nil,
             statistics: statistics)
@@ -127,7 +128,9 @@ extension SyntheticModel {
       monitor.progress(done, byteCount)
     } catch {
       writer.cancel()
-      throw error
+      let isCancelled =
+        error as? QuantizationError == .cancelled || (error as? SlabError)?.reason == .cancelled
+      throw isCancelled ? CancellationError() : error
     }
     return writer.rootDigest!
   }

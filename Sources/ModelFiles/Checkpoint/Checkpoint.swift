@@ -66,6 +66,17 @@ public struct Checkpoint: Sendable {
     try CheckpointAssets(directory: directory).assets
   }
 
+  /// The tensors that the safetensors files of a checkpoint directory hold, by name, whatever its
+  /// configuration says, and the names of the files.
+  /// - Throws: ``CheckpointError`` if there are no such files, or they are not acceptable.
+  public static func storedTensors(
+    directory: String
+  ) throws(CheckpointError) -> (files: [String], tensors: [TensorDescriptor]) {
+    let weights = try CheckpointWeights(directory: directory)
+    let tensors = weights.files.flatMap(\.tensors).sorted { $0.name < $1.name }
+    return (weights.files.map(\.path.lastPathComponent), tensors)
+  }
+
   /// The tensor of that name, if the configuration asks for it.
   public func descriptor(named name: String) -> TensorDescriptor? { places[name]?.tensor }
 

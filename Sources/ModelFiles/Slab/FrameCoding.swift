@@ -76,9 +76,13 @@ struct EncodedBytes {
   var compressed: [[UInt8]]
 
   /// Digests the frames of `logical`, and compresses them if asked and if that saves at least 3 %.
-  /// - Parameter width: bytes of an element.
+  ///
+  /// - Parameters:
+  ///   - width: bytes of an element.
+  ///   - cancellation: once requested, frames may stay empty.
   init(
-    _ logical: UnsafeRawBufferPointer, width: Int, compressing: Bool, pool: WorkerPool
+    _ logical: UnsafeRawBufferPointer, width: Int, compressing: Bool, pool: WorkerPool,
+    cancellation: Cancellation? = nil
   ) {
     let count = SlabFormat.frameCount(logical.count)
     let blank = StoredFrame(digest: .zero, storedByteCount: 0, storedDigest: nil)
@@ -90,6 +94,7 @@ struct EncodedBytes {
         nonisolated(unsafe) let (frames, compressed) = (frames, compressed)
         nonisolated(unsafe) let logical = logical
         pool.parallelFor(count) { index in
+          if cancellation?.isRequested == true { return }
           let frame = UnsafeRawBufferPointer(
             rebasing: logical[SlabFormat.frameRange(index, of: logical.count)])
           frames[index].digest = SlabDigests.frame(frame)

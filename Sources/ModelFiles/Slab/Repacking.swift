@@ -9,21 +9,22 @@ public enum Repacking {
   /// - Parameters:
   ///   - replacing: whether a file at `path` may be replaced.
   ///   - progress: called with the logical bytes written so far and those of all tensors.
-  ///   - isCancelled: asked between tensors; true ends the work and leaves nothing of the output.
+  ///   - isCancelled: asked for every frame, on any thread; once true, the work ends and leaves
+  ///     nothing of the output.
   /// - Throws: ``SlabError``.
   public static func repack(
     _ slab: Slab, to path: String, profile: SlabProfile, replacing: Bool, pool: WorkerPool,
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in },
-    isCancelled: () -> Bool = { false }
+    isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(SlabError) {
     let total = slab.tensors.reduce(0) { $0 + $1.logicalByteCount }
     let writer = try SlabWriter(
       path: path, profile: profile, replacing: replacing, inputs: [slab.path],
       assets: slab.assets, metadata: slab.metadata,
-      expectedByteCount: profile == .run ? max(total, slab.fileByteCount) : total, pool: pool)
+      expectedByteCount: profile == .run ? max(total, slab.fileByteCount) : total, pool: pool,
+      isCancelled: isCancelled)
     var done = 0
     for tensor in slab.tensorsInFileOrder {
-      if isCancelled() { throw SlabError(.cancelled, path: path, "cancelled; nothing was written") }
       try writer.append(tensor) { kind, body throws(SlabError) in
         let stream = tensor.streams.first { $0.kind == kind }!
         let buffer = try slab.file.decoded(stream, of: tensor, pool: pool)

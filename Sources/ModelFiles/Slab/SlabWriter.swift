@@ -12,6 +12,7 @@ public import TensorCore
 public final class SlabWriter {
   private let file: PartialFile
   private let pool: WorkerPool
+  private let cancellation: Cancellation
   private let assets: [SlabAsset]
   private var index: SlabIndex
   private var placement = Placement()
@@ -34,12 +35,16 @@ public final class SlabWriter {
   ///   - metadata: where the file comes from: never time, paths, host or thread count, so that the
   ///     same input gives the same file. Version and level of zstd are added.
   ///   - expectedByteCount: what the file will need; that and 16 MiB more must be free.
+  ///   - isCancelled: asked for every frame, on any thread; once true, whatever is called next or going
+  ///     on throws ``SlabError/Reason/cancelled``.
   /// - Throws: ``SlabError``.
   public init(
     path: String, profile: SlabProfile, replacing: Bool, inputs: [String], assets: [SlabAsset],
-    metadata: [String: String], expectedByteCount: Int, pool: WorkerPool
+    metadata: [String: String], expectedByteCount: Int, pool: WorkerPool,
+    isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(SlabError) {
     self.pool = pool
+    cancellation = Cancellation(isCancelled)
     self.assets = assets.sorted { precedes($0.name, $1.name) }
     var metadata = metadata
     metadata["zstd"] = Zstd.version
@@ -123,7 +128,8 @@ public final class SlabWriter {
           }
           let encoded = EncodedBytes(
             bytes, width: TensorForm.elementByteCount(form.kind, tensor.encoding),
-            compressing: index.profile == .ship || tensor.layout == .plain, pool: pool)
+            compressing: index.profile == .ship || tensor.layout == .plain, pool: pool,
+            cancellation: cancellation)
           let offset =
             streams.isEmpty
             ? placement.startTensor(layout: tensor.layout) : placement.nextStream()
@@ -212,14 +218,19 @@ public final class SlabWriter {
   private func write(
     _ encoded: EncodedBytes, _ logical: UnsafeRawBufferPointer, at offset: Int
   ) throws(SlabError) -> StoredBytes {
-    if encoded.codec == .raw {
-      try file.write(logical, at: offset)
-    } else {
-      var position = offset
-      for frame in encoded.compressed {
-        try file.write(frame, at: position)
-        position += frame.count
+    var position = offset
+    for index in encoded.frames.indices {
+      // Otherwise every frame is there.
+      if cancellation.isRequested {
+        throw SlabError(.cancelled, path: file.target, "cancelled; nothing was written")
       }
+      if encoded.codec == .raw {
+        let frame = logical[SlabFormat.frameRange(index, of: logical.count)]
+        try file.write(UnsafeRawBufferPointer(rebasing: frame), at: position)
+      } else {
+        try file.write(encoded.compressed[index], at: position)
+      }
+      position += encoded.frames[index].storedByteCount
     }
     placement.advance(to: offset + encoded.storedByteCount)
     return StoredBytes(

@@ -64,6 +64,7 @@ struct Chat: ParsableCommand {
             try Generator(
               session: session, prompt: try tokenizer.encode(prompt),
               options: options), collecting: &answer)
+          if Interrupt.endsProgram { throw Interrupt.exitCode }
           turns += [("user", text), ("assistant", answer)]
           if summary.finishReason == .length {
             Console.note("(the answer was cut: \(summary.line))")
@@ -103,7 +104,7 @@ struct Chat: ParsableCommand {
   /// The next line; nil at the end of input.
   private static func readMessage() throws -> String? {
     if Console.inputIsTerminal { try Console.write("> ") }
-    signal(SIGINT, SIG_DFL)  // at the prompt, Ctrl-C leaves
+    Interrupt.unwatch()  // at the prompt, Ctrl-C leaves
     return readLine()
   }
 }

@@ -62,8 +62,7 @@ struct Synthesize: ParsableCommand {
     } catch {
       progress.finish()
       guard error is CancellationError else { throw error }
-      Console.note("interrupted: \(output) was not written, and nothing is left of it")
-      throw Interrupt.exitCode
+      throw Interrupt.ended(without: output)
     }
     try Console.write(
       "\(output): \(Format.bytes(model.byteCount)) of bfloat16 weights, seed \(seed)\n")

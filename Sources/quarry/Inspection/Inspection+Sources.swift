@@ -6,7 +6,12 @@ import TensorCore
 extension Inspection {
   init(path: String) throws {
     if InputFiles.isDirectory(path) {
-      self.init(try Checkpoint(directory: path))
+      let checkpoint = Result { () throws(CheckpointError) in try Checkpoint(directory: path) }
+      if case .failure(let error) = checkpoint, error.reason == .configuration {
+        try self.init(directory: path, refusal: error)
+      } else {
+        self.init(try checkpoint.get())
+      }
       return
     }
     let slab = Result { () throws(SlabError) in try Slab(path: path) }
@@ -52,19 +57,33 @@ extension Inspection {
   }
 
   private init(_ checkpoint: Checkpoint) {
-    path = checkpoint.directory
+    let warnings = ("warnings", JSONValue.array(checkpoint.warnings.map { .string($0) }))
+    self.init(
+      directory: checkpoint.directory, files: checkpoint.weightFileNames, fact: warnings,
+      assets: checkpoint.assets, tensors: checkpoint.tensors)
+  }
+
+  /// A checkpoint that cannot be converted: what lies in its files.
+  private init(directory: String, refusal: CheckpointError) throws {
+    let stored = try Checkpoint.storedTensors(directory: directory)
+    self.init(
+      directory: directory, files: stored.files,
+      fact: ("note", .string("it cannot be converted: \(refusal.found ?? "\(refusal)")")),
+      assets: try Checkpoint.assets(directory: directory), tensors: stored.tensors)
+  }
+
+  private init(
+    directory: String, files: [String], fact: (name: String, value: JSONValue),
+    assets: [SlabAsset], tensors: [TensorDescriptor]
+  ) {
+    path = directory
     kind = "checkpoint"
-    let files = checkpoint.files.filter { $0.hasSuffix(".safetensors") }
-    facts = [
-      ("files", .array(files.map { .string(URL(filePath: $0).lastPathComponent) })),
-      ("warnings", .array(checkpoint.warnings.map { .string($0) })),
-    ]
+    facts = [("files", .array(files.map { .string($0) })), fact]
     configuration =
-      checkpoint.assets.first { $0.name == "config.json" }.flatMap {
-        try? JSONValue(parsing: $0.bytes)
-      } ?? .null
-    assets = checkpoint.assets.map { ($0.name, $0.bytes.count) }
-    tensors = checkpoint.tensors.map(Tensor.init)
+      assets.first { $0.name == "config.json" }.flatMap { try? JSONValue(parsing: $0.bytes) }
+      ?? .null
+    self.assets = assets.map { ($0.name, $0.bytes.count) }
+    self.tensors = tensors.map(Tensor.init)
   }
 
   private init(_ file: SafetensorsFile, path: String) {

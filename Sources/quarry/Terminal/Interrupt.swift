@@ -2,15 +2,21 @@ import ArgumentParser
 import Foundation
 import Synchronization
 
-/// Ctrl-C as a request to stop: long work asks ``isRequested`` and tidies up. A second Ctrl-C ends
-/// the program at once.
+/// Ctrl-C (SIGINT) and SIGTERM as requests to stop: long work asks ``isRequested`` and tidies up. A
+/// second one ends the program at once.
 enum Interrupt {
-  private static let requested = Atomic(false)
+  private static let received = Atomic<Int32>(0)
 
-  static var isRequested: Bool { requested.load(ordering: .relaxed) }
+  static var isRequested: Bool { received.load(ordering: .relaxed) != 0 }
 
-  /// The exit code of an interrupted program, as shells expect it.
-  static let exitCode = ExitCode(130)
+  /// Whether the program is to end, and not only what it is doing.
+  static var endsProgram: Bool { received.load(ordering: .relaxed) == SIGTERM }
+
+  /// The exit code of a program that a signal ended, as shells expect it: 130 or 143.
+  static var exitCode: ExitCode {
+    let signal = received.load(ordering: .relaxed)
+    return ExitCode(128 + (signal == 0 ? SIGINT : signal))
+  }
 
   /// Says that nothing is left of `output`; the error to end with.
   static func ended(without output: String) -> ExitCode {
@@ -18,18 +24,21 @@ enum Interrupt {
     return exitCode
   }
 
-  /// From now on Ctrl-C ends the program again.
-  static func unwatch() { signal(SIGINT, SIG_DFL) }
+  /// From now on the signals end the program again.
+  static func unwatch() { for number in [SIGINT, SIGTERM] { signal(number, SIG_DFL) } }
 
   static func watch() {
-    requested.store(false, ordering: .relaxed)
-    var interrupt = sigset_t()
-    sigemptyset(&interrupt)
-    sigaddset(&interrupt, SIGINT)
-    pthread_sigmask(SIG_UNBLOCK, &interrupt, nil)  // a parent may have left it blocked
-    signal(SIGINT) { _ in
-      Interrupt.requested.store(true, ordering: .relaxed)
-      signal(SIGINT, SIG_DFL)
+    received.store(0, ordering: .relaxed)
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    for number in [SIGINT, SIGTERM] { sigaddset(&signals, number) }
+    pthread_sigmask(SIG_UNBLOCK, &signals, nil)  // a parent may have left them blocked
+    for number in [SIGINT, SIGTERM] {
+      signal(number) { number in
+        Interrupt.received.store(number, ordering: .relaxed)
+        signal(SIGINT, SIG_DFL)
+        signal(SIGTERM, SIG_DFL)
+      }
     }
   }
 }
