@@ -29,6 +29,14 @@ public enum SystemMemory {
     }
   }
 
+  /// The most bytes of this process that ever were in memory, mapped files included; nil where the
+  /// system does not say.
+  public static var peakByteCount: Int? {
+    var usage = rusage()
+    guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return nil }
+    return usage.ru_maxrss * 1024
+  }
+
   static func availableByteCount(meminfo: String) -> Int? {
     let line = meminfo.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
     let kibibytes = line?.split(separator: " ").dropFirst().first.flatMap { Int($0) }

@@ -182,6 +182,35 @@ let quarry = Program(product: "quarry")
     #expect(lines[1].contains("of them known already"))
   }
 
+  @Test func saysWhatARunTook() throws {
+    let arguments = ["generate", "--raw", "-p", "The old quarry", "--seed", "1", "--stats"]
+    let lengths = ["--max-tokens", "24", "--min-tokens", "24", "--context", "64"]
+    let outcome = try quarry.run(arguments + lengths + ["--json"])
+    #expect(outcome.status == 0)
+    let line = try #require(outcome.errors.split(separator: "\n").last)
+    let figures = try JSONValue(parsing: String(line))
+    #expect(figures["answer_tokens"] == 24 && figures["cached_tokens"] == 0)
+    #expect(figures["finish_reason"] == "length")
+    #expect(try #require(figures["prompt_tokens"]?.integer) > 2)
+    let load = try #require(figures["load_seconds"]?.double)
+    #expect(load > 0 && load < figures["first_token_seconds"]?.double ?? 0)
+    for key in ["prompt_tokens_per_second", "answer_tokens_per_second", "share_of_read_bandwidth"] {
+      #expect(try #require(figures[key]?.double) > 0, "\(key)")
+    }
+    #expect(try #require(figures["read_bytes_per_second"]?.double) > 1e8)
+    let cache = try #require(figures["cache_bytes"]?.integer)
+    let peak = try #require(figures["peak_bytes"]?.integer)
+    #expect(cache > 1000 && peak > cache + 1 << 20)
+    // The probe of the ceiling is no part of the run.
+    #expect(peak < 400 << 20)
+
+    let table = try quarry.run(arguments + lengths)
+    #expect(table.status == 0 && table.output == outcome.output)
+    for text in ["loading ", "first token ", "answer       24 tokens", "GB/s", "KV cache"] {
+      #expect(table.errors.contains(text), "\(text)")
+    }
+  }
+
   @Test func doctorKnowsTheMachine() throws {
     let outcome = try quarry.run(["doctor", "--json"], environment: ["QUARRY_ISA": "scalar"])
     let report = try JSONValue(parsing: outcome.output)

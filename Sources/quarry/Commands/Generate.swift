@@ -16,6 +16,7 @@ struct Generate: ParsableCommand {
         quarry generate -p "What is granite?"
         quarry generate granite.slab -p "Name three rocks." --temperature 0
         quarry generate granite.slab -f notes.txt --system "One sentence, please."
+        quarry generate granite.slab -f notes.txt --stats
         quarry generate granite.slab --messages chat.json --documents docs.json --seed 7
         echo "Once upon a time" | quarry generate granite.slab --raw --max-tokens 100
       """)
@@ -31,6 +32,10 @@ struct Generate: ParsableCommand {
   var messages: String?
   @Flag(help: "Complete the prompt as it is, without the chat template.")
   var raw = false
+  @Flag(help: "Show on standard error what the run took, beside what the machine could do at best.")
+  var stats = false
+  @Flag(help: "Show --stats as a line of JSON.")
+  var json = false
   @OptionGroup var template: TemplateOptions
   @OptionGroup var engine: EngineOptions
   @OptionGroup var sampling: SamplingOptions
@@ -42,6 +47,9 @@ struct Generate: ParsableCommand {
     if messages != nil, system != nil {
       throw ValidationError("Put the system message into the file of --messages.")
     }
+    if json, !stats {
+      throw ValidationError("--json is for --stats.")
+    }
     if raw, messages != nil || system != nil {
       throw ValidationError("--raw takes a prompt, not --messages or --system.")
     }
@@ -49,13 +57,20 @@ struct Generate: ParsableCommand {
 
   func run() throws {
     let model = try engine.load(model)
+    let ready = ContinuousClock.now
     let tokens = try model.requireTokenizer().encode(try promptText(for: model))
     let session = try engine.makeSession(model)
     Interrupt.watch()
+    let asked = ContinuousClock.now
     let summary = try Streaming.run(
       try Generator(
         session: session, prompt: tokens, options: sampling.generationOptions()))
     Console.note(summary.line)
+    if stats {
+      let statistics = RunStatistics(
+        summary, model: model, session: session, ready: ready, asked: asked)
+      Console.note(json ? statistics.json.serialized() : statistics.text)
+    }
     if summary.finishReason == .cancelled { throw Interrupt.exitCode }
   }
 
