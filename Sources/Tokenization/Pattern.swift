@@ -71,6 +71,13 @@ final class Pattern: @unchecked Sendable {
     return true
   }
 
+  /// The version of Unicode whose properties characters have, as PCRE2 says it.
+  static var unicodeVersion: String {
+    var text = [UInt8](repeating: 0, count: 64)
+    _ = pcre2_config_8(UInt32(PCRE2_CONFIG_UNICODE_VERSION), &text)
+    return String(decoding: text.prefix { $0 != 0 }, as: UTF8.self)
+  }
+
   private static func message(_ number: Int32) -> String {
     var buffer = [UInt8](repeating: 0, count: 256)
     let count = pcre2_get_error_message_8(number, &buffer, buffer.count)

@@ -21,6 +21,10 @@ public struct Tokenizer: Sendable {
   private let plainMatcher: AddedTokenMatcher
   private let normalizedMatcher: AddedTokenMatcher
 
+  /// The version of Unicode whose character properties pre-tokenizers go by on this machine, that of
+  /// the installed PCRE2. Texts with characters that are younger may have other ids elsewhere.
+  public static var unicodeVersion: String { Pattern.unicodeVersion }
+
   /// Longest text in bytes that can be encoded at once.
   static let maximumTextLength = Int(Int32.max) / 2
 

@@ -3,6 +3,7 @@ import JSON
 import Pebble
 import TestSupport
 import Testing
+import Tokenization
 
 let quarry = Program(product: "quarry")
 
@@ -214,6 +215,7 @@ let quarry = Program(product: "quarry")
   @Test func doctorKnowsTheMachine() throws {
     let outcome = try quarry.run(["doctor", "--json"], environment: ["QUARRY_ISA": "scalar"])
     let report = try JSONValue(parsing: outcome.output)
+    #expect(report["unicode"]?.string == Tokenizer.unicodeVersion)
     #expect(report["kernels"]?["chosen"]?.string == "scalar")
     #expect(report["kernels"]?["reason"]?.string?.contains("QUARRY_ISA") == true)
     #expect(try #require(report["processors"]?.integer) > 0)

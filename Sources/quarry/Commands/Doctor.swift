@@ -3,6 +3,7 @@ import Foundation
 import Inference
 import JSON
 import TensorCore
+import Tokenization
 
 struct Doctor: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -54,6 +55,7 @@ extension Doctor {
         "known": .array(sets),
       ]),
       "numerics": .integer(Reference.numericsVersion),
+      "unicode": .string(Tokenizer.unicodeVersion),
       "read_bandwidth_bytes_per_second": .double(
         Ceilings.readBandwidth(pool: pool, byteCount: 512 << 20)),
       "int8_operations_per_second": Ceilings.int8Peak(pool: pool).map { .double($0) } ?? .null,
@@ -94,6 +96,7 @@ extension Doctor {
         "\(report["kernels"]?["chosen"]?.string ?? ""): \(report["kernels"]?["reason"]?.string ?? "")"
       ),
       ("numerics", "version \(report["numerics"]?.plain ?? "")"),
+      ("tokenizers", "Unicode \(report["unicode"]?.string ?? "")"),
       (
         "reading memory",
         Format.decimal((report["read_bandwidth_bytes_per_second"]?.double ?? 0) / 1e9, 1) + " GB/s"
