@@ -92,8 +92,7 @@ INLINE i32x16 i_opaque(i32x16 a) {
 // Sixteen integers as bytes; those outside of -128...127 are undefined.
 INLINE i8x16 i_to_i8(i32x16 a) { return __builtin_convertvector(a, i8x16); }
 
-// Weights of sixteen rows and four columns as the multiplier takes them, and how they lie in memory
-// between unpacking and multiplying.
+// Weights of sixteen rows and four columns as the multiplier takes them.
 typedef i32x16 operand;
 typedef int8x16_t table;
 
@@ -124,6 +123,7 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
 #define STREAM_TOKENS 4
+#define TILE_UNROLLING 8
 #define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 #define FOR_EACH_STREAM_WIDTH FOR_EACH_GROUP_WIDTH
 // Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.

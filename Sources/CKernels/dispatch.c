@@ -10,13 +10,24 @@
 // __builtin_cpu_supports also checks that the operating system saves the registers.
 #if defined(__x86_64__)
 
-extern const ck_kernels ck_table_avx2, ck_table_avx512vnni;
+extern const ck_kernels ck_table_avx2, ck_table_avxvnni, ck_table_avx512vl,
+    ck_table_avx512vnni;
 
 static bool has_avx2(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 const ck_kernels *ck_kernels_avx2(void) { return has_avx2() ? &ck_table_avx2 : 0; }
+
+const ck_kernels *ck_kernels_avxvnni(void) {
+  return has_avx2() && __builtin_cpu_supports("avxvnni") ? &ck_table_avxvnni : 0;
+}
+
+const ck_kernels *ck_kernels_avx512vl(void) {
+  bool present = has_avx2() && __builtin_cpu_supports("avx512f") &&
+                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  return present ? &ck_table_avx512vl : 0;
+}
 
 const ck_kernels *ck_kernels_avx512vnni(void) {
   bool present = has_avx2() && __builtin_cpu_supports("avx512f") &&
@@ -36,6 +47,7 @@ const char *ck_cpu_feature(int32_t index, bool *present) {
     X86_FEATURE(4, "avx512dq")
     X86_FEATURE(5, "avx512vl")
     X86_FEATURE(6, "avx512vnni")
+    X86_FEATURE(7, "avxvnni")
     default: return 0;
   }
 }
@@ -69,6 +81,8 @@ const char *ck_cpu_feature(int32_t index, bool *present) {
 
 #if !defined(__x86_64__)
 const ck_kernels *ck_kernels_avx2(void) { return 0; }
+const ck_kernels *ck_kernels_avxvnni(void) { return 0; }
+const ck_kernels *ck_kernels_avx512vl(void) { return 0; }
 const ck_kernels *ck_kernels_avx512vnni(void) { return 0; }
 #endif
 #if !defined(__aarch64__)

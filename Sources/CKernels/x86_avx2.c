@@ -1,6 +1,5 @@
-// AVX2 with FMA: sixteen lanes are two registers. `vpmaddubsw` wants one unsigned operand, so it
-// gets the magnitudes of the weights and activations that carry the weights' signs; a magnitude is
-// at most 128 and an activation at most 127, so its 16-bit sums of two do not saturate.
+// AVX2 with FMA: sixteen lanes are two registers. What multiplies bytes is either AVX2's `vpmaddubsw`
+// or, where another file includes this one and says so, a `vpdpbusd` of 256 bits.
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -9,7 +8,11 @@
 #include "CKernels.h"
 
 #pragma STDC FP_CONTRACT OFF
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#ifndef KERNELS
+#define KERNELS ck_table_avx2
+#define TARGET __attribute__((target("avx2,fma")))
+#endif
+#pragma clang attribute push(TARGET, apply_to = function)
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -126,11 +129,6 @@ INLINE i8x16 i_to_i8(i32x16 a) {
   return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
 
-// Weights of sixteen rows and four columns as the multiplier takes them, and how they lie in memory
-// between unpacking and multiplying.
-typedef struct {
-  i32x16 values, magnitudes;
-} operand;
 typedef __m256i table;
 
 INLINE table table_of(const int8_t *codebook) {
@@ -145,6 +143,30 @@ INLINE i32x16 unpack_high(table entries, i32x16 codes) {
   return unpack_low(
       entries, EACH_I(_mm256_srli_epi16(codes.lo, 4), _mm256_srli_epi16(codes.hi, 4)));
 }
+
+// Weights of sixteen rows and four columns as the multiplier takes them.
+#ifdef DPBUSD
+
+typedef i32x16 operand;
+
+INLINE operand operand_of(i32x16 unpacked) { return unpacked; }
+// The first factors are unsigned: activations, biased by 128.
+INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
+  return EACH_I(DPBUSD(sums.lo, activations.lo, weights.lo),
+                DPBUSD(sums.hi, activations.hi, weights.hi));
+}
+#define ACTIVATION_BIAS 128
+#define TILE_UNROLLING 8
+
+#else
+
+// `vpmaddubsw` wants one unsigned operand, so it gets the magnitudes of the weights and activations
+// that carry the weights' signs; a magnitude is at most 128 and an activation at most 127, so its
+// 16-bit sums of two do not saturate.
+typedef struct {
+  i32x16 values, magnitudes;
+} operand;
+
 INLINE operand operand_of(i32x16 unpacked) {
   return (operand){unpacked,
                    EACH_I(_mm256_abs_epi8(unpacked.lo), _mm256_abs_epi8(unpacked.hi))};
@@ -158,10 +180,14 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
       dot4_half(sums.lo, weights.values.lo, weights.magnitudes.lo, activations.lo),
       dot4_half(sums.hi, weights.values.hi, weights.magnitudes.hi, activations.hi));
 }
-
 #define ACTIVATION_BIAS 0
+// More steps of four columns in one piece make the compiler move registers to memory and back.
+#define TILE_UNROLLING 1
 
-// Register tile of products with int8 activations: 8 sums, 4 weights, 1 activation, 2 more.
+#endif
+
+// Register tile of products with int8 activations: 8 sums, 2 or 4 weights, 1 activation, 2 more.
+// Accumulators come from the first-level cache once a block.
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
 #define STREAM_TOKENS 4
@@ -179,7 +205,7 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 #include "bodies/multiply_int8.h"
 #include "bodies/ceilings.h"
 
-const ck_kernels ck_table_avx2 = KERNEL_TABLE;
+const ck_kernels KERNELS = KERNEL_TABLE;
 
 #pragma clang attribute pop
 #endif

@@ -69,8 +69,7 @@ INLINE i32x16 i_opaque(i32x16 a) {
 // Sixteen integers as bytes; those outside of -128...127 are undefined.
 INLINE i8x16 i_to_i8(i32x16 a) { return _mm512_cvtepi32_epi8(a); }
 
-// Weights of sixteen rows and four columns as the multiplier takes them, and how they lie in memory
-// between unpacking and multiplying.
+// Weights of sixteen rows and four columns as the multiplier takes them.
 typedef __m512i operand;
 typedef __m512i table;
 
@@ -94,6 +93,8 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 // accumulators in larger lumps, which processors overlap less well with the next block's products.
 #define TILE_PANELS 2
 #define TOKEN_GROUP 5
+// Steps of four columns, of at most eight in a block, that are one piece of code.
+#define TILE_UNROLLING 8
 #define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
 // Without a tile: as many tokens as one panel's sums and accumulators leave registers for.
 #define STREAM_TOKENS 12

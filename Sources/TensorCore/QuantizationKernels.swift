@@ -12,7 +12,7 @@ public struct QuantizationKernels: Sendable {
     let id =
       switch instructionSet {
       case .scalar, .neon: QUANTIZE_SCALAR
-      case .avx2: QUANTIZE_AVX2
+      case .avx2, .avxvnni: QUANTIZE_AVX2
       case .avx512vnni: QUANTIZE_AVX512
       }
     functions = quantize_kernels_for(Int32(id)).pointee

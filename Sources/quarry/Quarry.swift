@@ -29,7 +29,7 @@ struct Quarry: ParsableCommand {
         143  ended by SIGTERM, which does the same
 
       Results go to standard output; progress, warnings and errors to standard error. QUARRY_ISA \
-      (scalar, avx2, avx512vnni, neon) forces an instruction set.
+      (scalar, avx2, avxvnni, avx512vnni, neon) forces an instruction set.
       """,
     version: version,
     subcommands: [

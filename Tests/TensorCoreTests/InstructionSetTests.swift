@@ -30,6 +30,10 @@ import Testing
     #expect(InstructionSet.avx2.isSupported == present.isSuperset(of: ["avx2", "fma"]))
     #expect(InstructionSet.neon.isSupported == present.contains("dotprod"))
     #expect(
+      InstructionSet.avxvnni.isSupported
+        == (present.isSuperset(of: ["avx2", "fma", "avxvnni"])
+          || present.isSuperset(of: ["avx2", "fma", "avx512f", "avx512vl", "avx512vnni"])))
+    #expect(
       InstructionSet.avx512vnni.isSupported
         == present.isSuperset(of: [
           "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni",

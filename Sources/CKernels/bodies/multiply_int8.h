@@ -102,8 +102,8 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
 // ---- More tokens: a column tile is unpacked to the first-level cache -------------------------
 
 typedef struct {
-  // [column / 4][panel][64 bytes]
-  int8_t weights[TILE_COLUMNS / 4 * TILE_PANELS * 64] __attribute__((aligned(64)));
+  // [column / 4][panel]
+  operand weights[TILE_COLUMNS / 4 * TILE_PANELS];
   // [block][panel][16 rows]; a block's sums begin at `starts`.
   float scales[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
   int32_t starts[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
@@ -129,10 +129,10 @@ INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int6
         high = i_load(lines + 64);
       }
       lines += 16 * bits;
-      bias = add_bias(add_bias(bias, operand_of(low)), operand_of(high));
-      int64_t line = (block * block_size + k) / 4 * TILE_PANELS + place;
-      i_store(tile->weights + line * 64, low);
-      i_store(tile->weights + (line + TILE_PANELS) * 64, high);
+      operand *weights = tile->weights + (block * block_size + k) / 4 * TILE_PANELS + place;
+      weights[0] = operand_of(low);
+      weights[TILE_PANELS] = operand_of(high);
+      bias = add_bias(add_bias(bias, weights[0]), weights[TILE_PANELS]);
     }
     f_store(tile->scales + (block * TILE_PANELS + place) * 16, squared_scales(scales + block * 16));
     i_store(tile->starts + (block * TILE_PANELS + place) * 16, i_sub(i_zero(), bias));
@@ -170,15 +170,13 @@ INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *c
 #pragma clang loop unroll(full)
       for (int g = 0; g < width; g++) dots[p][g] = start;
     }
-    const int8_t *lines = tile->weights + block * block_size / 4 * TILE_PANELS * 64;
+    const operand *lines = tile->weights + block * block_size / 4 * TILE_PANELS;
     const int8_t *block_codes = codes + block * block_size * width;
-#pragma clang loop unroll(full)
+#pragma clang loop unroll_count(TILE_UNROLLING)
     for (int k = 0; k < block_size / 4; k++) {
       operand weights[TILE_PANELS];
 #pragma clang loop unroll(full)
-      for (int p = 0; p < TILE_PANELS; p++) {
-        weights[p] = operand_of(i_load(lines + (k * TILE_PANELS + p) * 64));
-      }
+      for (int p = 0; p < TILE_PANELS; p++) weights[p] = lines[k * TILE_PANELS + p];
 #pragma clang loop unroll(full)
       for (int g = 0; g < width; g++) {
         i32x16 activations = broadcast4(block_codes + (k * width + g) * 4);

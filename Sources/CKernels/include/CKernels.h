@@ -94,6 +94,10 @@ typedef struct {
 
 /// The kernels for AVX2 and FMA; null where this processor or this build lacks them.
 const ck_kernels *ck_kernels_avx2(void);
+/// The kernels for AVX2, FMA and AVX-VNNI; null where this processor or this build lacks them.
+const ck_kernels *ck_kernels_avxvnni(void);
+/// The same kernels for AVX-512 F, VL and VNNI.
+const ck_kernels *ck_kernels_avx512vl(void);
 /// The kernels for AVX-512 F, BW, DQ, VL and VNNI; null where this processor or build lacks them.
 const ck_kernels *ck_kernels_avx512vnni(void);
 /// The kernels for NEON with dot products of int8; null where this processor or build lacks them.

@@ -3,7 +3,7 @@ import Glibc
 
 /// Instruction sets that kernels exist for; those of one processor from the slowest on.
 public enum InstructionSet: String, Sendable, CaseIterable {
-  case scalar, avx2, avx512vnni, neon
+  case scalar, avx2, avxvnni, avx512vnni, neon
 
   /// Whether this processor, operating system and build can run its kernels.
   public var isSupported: Bool { self == .scalar || table != nil }
@@ -16,6 +16,8 @@ public enum InstructionSet: String, Sendable, CaseIterable {
     switch self {
     case .scalar: nil
     case .avx2: ck_kernels_avx2()
+    // Where only AVX-512 encodes its instructions, in that encoding.
+    case .avxvnni: ck_kernels_avxvnni() ?? ck_kernels_avx512vl()
     case .avx512vnni: ck_kernels_avx512vnni()
     case .neon: ck_kernels_neon()
     }

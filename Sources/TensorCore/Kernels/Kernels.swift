@@ -13,8 +13,13 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
   /// - Precondition: the instruction set is supported.
   public init(_ instructionSet: InstructionSet) {
     precondition(instructionSet.isSupported)
+    self.init(instructionSet, table: instructionSet.table)
+  }
+
+  /// - Parameter table: nil for the scalar reference.
+  init(_ instructionSet: InstructionSet, table: UnsafePointer<ck_kernels>?) {
     self.instructionSet = instructionSet
-    table = instructionSet.table
+    self.table = table
     // The reference reads one token after another.
     tileColumns = table.map { Int($0.pointee.tile_columns) } ?? .max
   }

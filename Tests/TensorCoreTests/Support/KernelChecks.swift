@@ -9,6 +9,8 @@ struct KernelChecks {
 
   init(_ instructionSet: InstructionSet) { kernels = Kernels(instructionSet) }
 
+  init(_ kernels: Kernels) { self.kernels = kernels }
+
   /// Outputs of all padded rows, token after token.
   func multiply(
     _ weights: WeightMatrix, _ input: [Float], tokens: Int, precision: ActivationPrecision = .int8,
