@@ -22,7 +22,7 @@ struct Quarry: ParsableCommand {
 
       EXIT CODES
         0    success
-        1    the work failed: unreadable or damaged input (also a slab that another program cut
+        1    the work failed: unreadable or damaged input (also a file that another program cut
              short while it was in use), no space, an unsupported model
         64   the command line was not understood
         130  interrupted by Ctrl-C; nothing half-written is left behind

@@ -54,6 +54,25 @@ import Testing
     }
   }
 
+  @Test func aCheckpointCutShortWhileItIsConvertedEndsWithASentence() throws {
+    try Place.withTemporaryDirectory { directory in
+      let checkpoint = try SyntheticCheckpoint.make(in: directory, layers: 12, hiddenSize: 768)
+      let weights = checkpoint.appending(path: "model.safetensors")
+      let slab = directory.appending(path: "a.slab").path
+      let outcome = try quarry.run(["convert", checkpoint.path, "-o", slab, "--threads", "1"]) {
+        process, _ in
+        while process.isRunning, !FileManager.default.fileExists(atPath: slab + ".partial") {
+          usleep(1000)
+        }
+        try FileHandle(forWritingTo: weights).truncate(atOffset: 8192)
+      }
+      #expect(outcome.status == 1)
+      #expect(outcome.errors.contains("Error: \(weights.path) became shorter while it was in use"))
+      #expect(outcome.errors.contains("was not written"))
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["checkpoint"])
+    }
+  }
+
   @Test func copiedWeightsDoNotNeedTheirFile() throws {
     try withSlab { slab in
       let outcome = try quarry.run(["generate", slab, "--load", "copy"] + long) { process, output in

@@ -26,8 +26,10 @@ public struct Checkpoint: Sendable {
   public let warnings: [String]
   /// Paths of all files read: an output must be none of them.
   public let files: [String]
+  /// The safetensors files.
+  public let weightFiles: [SafetensorsFile]
   /// Names of the safetensors files, without their directory.
-  public let weightFileNames: [String]
+  public var weightFileNames: [String] { weightFiles.map(\.path.lastPathComponent) }
   /// Name of a tensor to its file and its descriptor.
   private let places: [String: (file: SafetensorsFile, tensor: TensorDescriptor)]
 
@@ -57,7 +59,7 @@ public struct Checkpoint: Sendable {
     self.assets = assets.assets
     self.warnings = warnings
     files = assets.files + weights.paths
-    weightFileNames = weights.files.map(\.path.lastPathComponent)
+    weightFiles = weights.files
   }
 
   /// The small files of a checkpoint directory, whether or not there are weights.

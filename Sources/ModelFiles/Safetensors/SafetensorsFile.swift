@@ -37,6 +37,10 @@ public struct SafetensorsFile: Sendable {
     UnsafeRawBufferPointer(rebasing: file.bytes[tensor.byteRange])
   }
 
+  /// The whole file, as it is mapped. If another program shortens it, touching what is gone ends
+  /// this process (SIGBUS).
+  public var mappedBytes: UnsafeRawBufferPointer { file.bytes }
+
   /// Gives back the memory that reading `tensor` took.
   public func release(_ tensor: TensorDescriptor) { file.release(tensor.byteRange) }
 

@@ -17,7 +17,7 @@ final class PartialFile {
   ) throws(SlabError) {
     self.target = target
     self.replacing = replacing
-    path = target + ".partial"
+    path = SlabWriter.partialPath(of: target)
     try calling { () throws(FileError) in try SystemCalls.checkName(ofOutput: target) }
     try Self.check(target, isNoneOf: inputs)
     try Self.check(path, isNoneOf: inputs)

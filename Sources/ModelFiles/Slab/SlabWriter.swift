@@ -26,6 +26,9 @@ public final class SlabWriter {
   /// Root digest of what was written; nil before ``finish()``.
   public private(set) var rootDigest: Digest?
 
+  /// What a slab at `path` is called while it is written.
+  public static func partialPath(of path: String) -> String { path + ".partial" }
+
   /// Starts the file.
   ///
   /// - Parameters:

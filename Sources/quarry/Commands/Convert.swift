@@ -45,6 +45,12 @@ struct Convert: ParsableCommand {
     let source = try Checkpoint(directory: checkpoint)
     source.warnings.forEach(Console.warn)
     try warnAboutText(source)
+    for file in source.weightFiles {
+      MappedFiles.watch(
+        file.mappedBytes, path: file.path,
+        advice: "\(output) was not written; convert again when the checkpoint is complete",
+        removing: SlabWriter.partialPath(of: output))
+    }
     let progress = Progress("converting")
     let converter = Converter(
       checkpoint: source, recipe: recipe, profile: profile ?? .run, pool: runtime.makePool(),

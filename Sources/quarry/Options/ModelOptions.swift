@@ -22,7 +22,9 @@ struct SlabArgument: ParsableArguments {
         )
       }
       let opened = try Slab(path: slab)
-      MappedFiles.watch(opened.mappedBytes, path: slab)
+      MappedFiles.watch(
+        opened.mappedBytes, path: slab,
+        advice: "Replace a slab by renaming another one over it, or read it with --load copy")
       return opened
     }
     return try Self.openPebble(pool: pool)

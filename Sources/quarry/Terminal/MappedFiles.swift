@@ -5,12 +5,14 @@ import Synchronization
 /// nothing that runs at that moment can go on. This ends the program with a sentence instead of a
 /// bare crash. Any other bus error stays a crash.
 ///
-/// The handler runs between any two instructions. It follows a list that only grows, writes bytes
-/// that were prepared, and exits.
+/// The handler runs between any two instructions. It follows a list that only grows, removes a file
+/// and writes bytes that were prepared, and exits.
 enum MappedFiles {
   private struct Entry {
     let addresses: Range<UInt>
     let sentence: UnsafeBufferPointer<UInt8>
+    /// Name of the half-written output, as C has it.
+    let partial: UnsafePointer<CChar>?
     let next: UnsafePointer<Entry>?
   }
 
@@ -20,13 +22,19 @@ enum MappedFiles {
   /// What ``Quarry`` says about exit codes: the work failed.
   private static let exitStatus: Int32 = 1
 
-  /// Prepares the sentence for `bytes`, which stay mapped until the program ends.
-  static func watch(_ bytes: UnsafeRawBufferPointer, path: String) {
+  /// Prepares the end for `bytes`, which stay mapped until the program ends.
+  ///
+  /// - Parameters:
+  ///   - advice: a sentence without a full stop.
+  ///   - partial: a half-written output that goes with the program.
+  static func watch(
+    _ bytes: UnsafeRawBufferPointer, path: String, advice: String, removing partial: String? = nil
+  ) {
     guard let base = bytes.baseAddress else { return }
     let start = UInt(bitPattern: base)
     let text = """
       \(Console.errorIsTerminal ? "\n" : "")Error: \(path) became shorter while it was in use, so the \
-      work cannot go on. Replace a slab by renaming another one over it, or read it with --load copy.
+      work cannot go on. \(advice).
 
       """
     let sentence = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)
@@ -35,7 +43,8 @@ enum MappedFiles {
     entry.initialize(
       to: Entry(
         addresses: start..<start + UInt(bytes.count), sentence: UnsafeBufferPointer(sentence),
-        next: newest.load(ordering: .acquiring)))
+        partial: partial.map { UnsafePointer(strdup($0)) }, next: newest.load(ordering: .acquiring))
+    )
     newest.store(UnsafePointer(entry), ordering: .releasing)
   }
 
@@ -60,6 +69,7 @@ enum MappedFiles {
     var entry = newest.load(ordering: .acquiring)
     while let current = entry {
       if current.pointee.addresses.contains(address) {
+        if let partial = current.pointee.partial { unlink(partial) }
         let sentence = current.pointee.sentence
         _ = Glibc.write(STDERR_FILENO, sentence.baseAddress!, sentence.count)
         _exit(exitStatus)

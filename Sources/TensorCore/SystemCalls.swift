@@ -1,5 +1,7 @@
 import Glibc
 
+// What TensorCore asks Linux for, besides threads.
+
 /// Memory from the system, in whole pages.
 enum SystemPages {
   /// On x86-64 and, with pages of 4 KiB, on arm64. Weights in huge pages are read faster: there are
@@ -21,5 +23,21 @@ enum SystemPages {
   /// A wish: where it is not granted, the pages are small.
   static func preferHugePages(_ bytes: UnsafeMutableRawBufferPointer) {
     madvise(bytes.baseAddress, bytes.count, MADV_HUGEPAGE)
+  }
+}
+
+/// What Linux says about processors.
+enum SystemProcessors {
+  static var count: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+
+  /// The first kilobytes of a file of `/sys` or `/proc`, without the line break at their end; nil if
+  /// it cannot be read.
+  static func text(_ path: String) -> String? {
+    guard let file = fopen(path, "re") else { return nil }
+    defer { fclose(file) }
+    var buffer = [UInt8](repeating: 0, count: 8192)
+    var count = fread(&buffer, 1, buffer.count, file)
+    if count > 0, buffer[count - 1] == UInt8(ascii: "\n") { count -= 1 }
+    return ferror(file) == 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
   }
 }
