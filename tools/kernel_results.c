@@ -100,7 +100,7 @@ static void finish(const char *name, int64_t a, int64_t b, int64_t c) {
 // ---- Cases -----------------------------------------------------------------------------------
 
 static int64_t group_of(const ck_kernels *k, int64_t tokens) {
-  return tokens <= k->stream_tokens ? tokens : k->token_group;
+  return ck_token_group(tokens, k->stream_tokens, k->token_group);
 }
 
 // Where a token's values of column `column` on lie, in units of elements (see `ck_activations`);

@@ -4,7 +4,9 @@
 #define TILE_COLUMNS 256
 
 // Tokens in a full group of a batch.
-INLINE int64_t group_of(int64_t tokens) { return tokens <= STREAM_TOKENS ? tokens : TOKEN_GROUP; }
+INLINE int64_t group_of(int64_t tokens) {
+  return ck_token_group(tokens, STREAM_TOKENS, TOKEN_GROUP);
+}
 
 // Sixteen values of a token, multiplied by their column scales, with zeros after the last column.
 INLINE f32x16 scaled_values(const float *input, const float *column_scales, int64_t column,

@@ -224,6 +224,7 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
                             int64_t output_stride, int64_t first, int64_t last, int64_t begin,
                             int64_t end, const int bits, const int block_size) {
   int8_tile tile;
+  int64_t group = group_of(x->tokens);
   float totals[TURN_PANELS * TURN_GROUPS * TOKEN_GROUP * 16] __attribute__((aligned(64)));
   for (int64_t column = 0; column < w->padded_columns; column += TILE_COLUMNS) {
     int64_t left = w->padded_columns - column;
@@ -244,8 +245,8 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
         next_lines[p] = code_lines(w, (returns ? first : panel + TILE_PANELS) + p, next_column, bits);
         unpack_tile(w, panels[p], column, columns, &tile, p, bits, block_size);
       }
-      for (int64_t token = begin; token < end; token += TOKEN_GROUP) {
-        int64_t width = end - token < TOKEN_GROUP ? end - token : TOKEN_GROUP;
+      for (int64_t token = begin; token < end; token += group) {
+        int64_t width = end - token < group ? end - token : group;
         int64_t place = column * x->tokens + token * columns;
         const int8_t *codes = x->codes + place;
         const float *scales = x->scales + place / block_size;
@@ -253,8 +254,8 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
         for (int p = 0; p < TILE_PANELS; p++) {
           outputs[p] = output + token * output_stride + panels[p] * 16;
         }
-        prefetch_tile(next_lines, TILE_COLUMNS * 2 * bits, (token - begin) / TOKEN_GROUP,
-                      (end - begin + TOKEN_GROUP - 1) / TOKEN_GROUP);
+        prefetch_tile(next_lines, TILE_COLUMNS * 2 * bits, (token - begin) / group,
+                      (end - begin + group - 1) / group);
         switch (width) { FOR_EACH_GROUP_WIDTH(MULTIPLY_TILE_CASE) }
         accumulators += TILE_PANELS * TOKEN_GROUP * 16;
       }
@@ -281,7 +282,7 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
     const int bits = element_bits, block_size = columns; \
     switch (x->tokens) { FOR_EACH_STREAM_WIDTH(STREAM_CASE) } \
     int64_t turn = x->tokens > PANEL_MAJOR_TOKENS ? TURN_PANELS : TILE_PANELS; \
-    int64_t chunk = TURN_GROUPS * TOKEN_GROUP; \
+    int64_t chunk = TURN_GROUPS * group_of(x->tokens); \
     for (int64_t token = 0; token < x->tokens; token += chunk) { \
       int64_t end = token + chunk < x->tokens ? token + chunk : x->tokens; \
       for (int64_t panel = first; panel < last; panel += turn) { \

@@ -26,9 +26,8 @@ typedef struct {
 
 /// The activations of a batch of tokens, in the order in which products read them.
 ///
-/// Columns are cut into tiles of `tile_columns`, the last one shorter. Up to `stream_tokens` tokens
-/// are one group; more form as many full groups of `token_group` as there are, then a smaller one.
-/// Tiles follow each other; a tile holds group after group. The part of the group of w tokens that
+/// Columns are cut into tiles of `tile_columns`, the last one shorter. Tokens form groups: as many
+/// full ones of `ck_token_group` tokens as there are, then a smaller one. Tiles follow each other; a tile holds group after group. The part of the group of w tokens that
 /// begins with token t, in the tile of c columns that begins with column k, starts at element
 /// k * tokens + t * c. In it, the tokens are interleaved four codes (or one float32 value) at a
 /// time: four codes of token t + g from the tile's column 4 i on begin at byte 4 * (i * w + g), the
@@ -51,8 +50,8 @@ typedef struct {
 
 /// The kernels of one instruction set. Scalar references in Swift define their results.
 typedef struct {
-  /// Tokens that are one group of activations, tokens in a full group of more, columns in a full
-  /// tile.
+  /// Tokens that are one group of activations, tokens in the groups of more at most, columns in a
+  /// full tile.
   int32_t stream_tokens, token_group, tile_columns;
 
   /// Quantizes the `columns` values of one of `tokens` tokens into its places in `codes` and
@@ -109,6 +108,14 @@ const char *ck_cpu_feature(int32_t index, bool *present);
 
 /// Reads memory without any of the above.
 uint64_t ck_read_portably(const void *memory, int64_t byte_count);
+
+/// Tokens in every group of `tokens` but the last, for groups of up to `token_group`: as many as
+/// leave the last one few less.
+static inline int64_t ck_token_group(int64_t tokens, int64_t stream_tokens, int64_t token_group) {
+  if (tokens <= stream_tokens) return tokens;
+  int64_t groups = (tokens + token_group - 1) / token_group;
+  return (tokens + groups - 1) / groups;
+}
 
 /// Tells the processor that a loop is waiting for another thread.
 static inline void ck_pause(void) {

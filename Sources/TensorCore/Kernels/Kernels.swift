@@ -26,8 +26,9 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
 
   /// Tokens of a batch that are interleaved; see `ck_activations`.
   func tokenGroup(for tokenCount: Int) -> Int {
-    guard let table else { return 1 }
-    return tokenCount <= table.pointee.stream_tokens ? tokenCount : Int(table.pointee.token_group)
+    guard let table = table?.pointee else { return 1 }
+    return Int(
+      ck_token_group(Int64(tokenCount), Int64(table.stream_tokens), Int64(table.token_group)))
   }
 
   /// The best kernels for this machine, or those that `QUARRY_ISA` names.
@@ -161,17 +162,22 @@ extension Kernels {
   /// - Precondition: `activations` were loaded with these kernels for the products' weights, or for a
   ///   matrix of the same width, block size and column scales.
   public func multiply(_ products: [Product], _ activations: Activations, pool: WorkerPool) {
-    // Pieces of whole register tiles, some for each thread, none so small that handing it out costs
-    // more than it takes.
+    // Pieces become smaller towards the end, so that no thread waits long for the last one: whole
+    // register tiles, none so small that handing it out costs more than it takes.
     var pieces: [(product: Int, panels: Range<Int>)] = []
+    var panelsLeft = products.reduce(0) { $0 + $1.weights.geometry.panelCount }
     for (index, product) in products.enumerated() {
       precondition(activations.serves(product.weights, kernels: self))
       let geometry = product.weights.geometry
       let panelWork = geometry.paddedColumns * (4 + activations.tokenCount)
       let smallest = max(2, (1 << 15) / panelWork)
-      let piece = max(smallest, min(8, geometry.panelCount / (4 * pool.threadCount)) / 2 * 2)
-      for first in stride(from: 0, to: geometry.panelCount, by: piece) {
-        pieces.append((index, first..<min(first + piece, geometry.panelCount)))
+      var first = 0
+      while first < geometry.panelCount {
+        let share = min(8, panelsLeft / (4 * pool.threadCount)) / 2 * 2
+        let end = min(first + max(smallest, share), geometry.panelCount)
+        pieces.append((index, first..<end))
+        panelsLeft -= end - first
+        first = end
       }
     }
     pool.parallelFor(pieces.count) { index in

@@ -111,7 +111,7 @@ struct KernelChecks {
       }
     }
     // More panels and more tokens than take their turn with one tile.
-    let weights = sampleMatrix(encoding, rows: 300, columns: 40, random: &random)
+    let weights = sampleMatrix(encoding, rows: 700, columns: 40, random: &random)
     for tokens in [14, 66, 300] {
       let input = sampleActivations(tokens: tokens, columns: 40, random: &random)
       try compare(weights, input, tokens: tokens, precision: precision, pool: pool)
