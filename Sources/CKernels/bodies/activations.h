@@ -10,24 +10,32 @@ INLINE int64_t group_of(int64_t tokens) {
 
 // Sixteen values of a token, multiplied by their column scales, with zeros after the last column.
 INLINE f32x16 scaled_values(const float *input, const float *column_scales, int64_t column,
-                            int64_t columns) {
+                            int64_t columns, const bool whole) {
   int64_t left = columns - column;
-  if (left <= 0) return f_set1(0);
-  f32x16 x = left >= 16 ? f_load(input + column) : f_load_some(input + column, left);
+  if (!whole && left <= 0) return f_set1(0);
+  f32x16 x = whole || left >= 16 ? f_load(input + column) : f_load_some(input + column, left);
   return column_scales ? f_mul(x, f_load(column_scales + column)) : x;
 }
 
-// The columns of one tile. Adds x - x to `finite`: 0, but not a number where x is not finite.
+// The columns of one tile, of which `whole` ones have no padding. Adds x - x to `finite`: 0, but not
+// a number where x is not finite.
 INLINE f32x16 quantize_tile(const float *input, const float *column_scales, int64_t columns,
                             int64_t tile, int64_t tile_columns, int64_t width, int8_t *codes,
-                            float *scales, f32x16 finite, const int block_size) {
+                            float *scales, f32x16 finite, const int block_size,
+                            const bool whole) {
   const int vectors = block_size / 16;
   float largest[TILE_COLUMNS / 16] = {0}, inverses[TILE_COLUMNS / 16], steps[TILE_COLUMNS / 16];
+  // A bias of 128 turns the highest bit.
+  uint32_t turned[4] = {ACTIVATION_BIAS * 0x01010101u, ACTIVATION_BIAS * 0x01010101u,
+                        ACTIVATION_BIAS * 0x01010101u, ACTIVATION_BIAS * 0x01010101u};
+  i8x16 bias;
+  memcpy(&bias, turned, 16);
   int64_t blocks = tile_columns / block_size;
   for (int64_t block = 0; block < blocks; block++) {
     f32x16 magnitude = f_set1(0);
     for (int v = 0; v < vectors; v++) {
-      f32x16 x = scaled_values(input, column_scales, tile + block * block_size + v * 16, columns);
+      f32x16 x = scaled_values(input, column_scales, tile + block * block_size + v * 16, columns,
+                               whole);
       finite = f_add(finite, f_sub(x, x));
       magnitude = f_max(f_abs(x), magnitude);
     }
@@ -41,20 +49,20 @@ INLINE f32x16 quantize_tile(const float *input, const float *column_scales, int6
     scales[block * width] = steps[block];
     for (int v = 0; v < vectors; v++) {
       int64_t column = block * block_size + v * 16;
-      f32x16 x = scaled_values(input, column_scales, tile + column, columns);
+      f32x16 x = scaled_values(input, column_scales, tile + column, columns, whole);
       // |x| / amax * 127 rounds to 127 at most, so that nothing is left to clamp.
-      i8x16 bytes = i_to_i8(i_from_f32(f_mul(x, f_set1(inverses[block]))));
-      uint32_t packed[4];
-      memcpy(packed, &bytes, 16);
+      i8x16 bytes = i_to_i8(i_from_f32(f_mul(x, f_set1(inverses[block])))) ^ bias;
       for (int chunk = 0; chunk < 4; chunk++) {
-        // Where a bias of 128 is added, it turns the highest bit.
-        uint32_t biased = packed[chunk] ^ ACTIVATION_BIAS * 0x01010101u;
-        memcpy(codes + (column + 4 * chunk) * width, &biased, 4);
+        memcpy(codes + (column + 4 * chunk) * width, (const char *)&bytes + 4 * chunk, 4);
       }
     }
   }
   return finite;
 }
+
+#define QUANTIZE_TILE(block_size, whole) \
+  quantize_tile(input, column_scales, columns, tile, tile_columns, width, tile_codes, \
+                tile_scales, finite, block_size, whole)
 
 static bool quantize(const float *input, const float *column_scales, int64_t columns,
                      int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
@@ -69,11 +77,10 @@ static bool quantize(const float *input, const float *column_scales, int64_t col
     int64_t place = tile * tokens + first * tile_columns;
     int8_t *tile_codes = codes + place + 4 * (token - first);
     float *tile_scales = scales + place / block_size + token - first;
-    finite = block_size == 16
-                 ? quantize_tile(input, column_scales, columns, tile, tile_columns, width,
-                                 tile_codes, tile_scales, finite, 16)
-                 : quantize_tile(input, column_scales, columns, tile, tile_columns, width,
-                                 tile_codes, tile_scales, finite, 32);
+    bool whole = tile + tile_columns <= columns;
+    finite = block_size == 16 ? whole ? QUANTIZE_TILE(16, true) : QUANTIZE_TILE(16, false)
+             : whole          ? QUANTIZE_TILE(32, true)
+                              : QUANTIZE_TILE(32, false);
   }
   return f_sum(finite) == 0;
 }
