@@ -32,14 +32,14 @@ static float value(float scale) {
 
 // ---- Memory that ends at a guard page; all of it is freed at the end of a case ---------------
 
-static struct { char *base; size_t size; } mappings[64];
+static struct { char *base; size_t size; } mappings[128];
 static int mapping_count;
 
 static void *take(size_t bytes) {
   size_t page = 1 << 16, size = (bytes + 63 & ~(size_t)63) + page - 1 & ~(page - 1);
   int readable = PROT_READ | PROT_WRITE;
   char *base = mmap(0, size + page, readable, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (base == MAP_FAILED || mprotect(base + size, page, PROT_NONE) || mapping_count == 64) abort();
+  if (base == MAP_FAILED || mprotect(base + size, page, PROT_NONE) || mapping_count == 128) abort();
   mappings[mapping_count].base = base;
   mappings[mapping_count++].size = size + page;
   return base + size - bytes;
@@ -202,21 +202,53 @@ static void functions(const ck_kernels *k, int64_t count, float scale) {
   finish("functions", count, (int64_t)scale, 0);
 }
 
-static void attention(const ck_kernels *k, int64_t head_size, float scale) {
-  float *query = values(head_size, scale), *output = take((size_t)head_size * 4);
-  ck_softmax softmax = {-INFINITY, 0};
-  for (int64_t tile = 0, count = 256; tile < 3; tile++, count = count * 3 / 7) {
-    float *keys = values((count + 15) / 16 * 16 * head_size, scale);
-    float *rows = values(count * head_size, 1);
-    if (head_size % 32 == 0 && tile == 2) keys[count / 16 * 16 * head_size + 3] = NAN;
-    k->attend(query, keys, rows, count, head_size, 0.125f, &softmax, output);
-    add_floats(output, head_size);
-    add_floats(&softmax.maximum, 1);
-    add_floats(&softmax.sum, 1);
+// A tile with room for `count` positions, which are entered; what lies past them is poison.
+static ck_cache_tile cache_tile(const ck_kernels *k, int type, int64_t count, int64_t head_size,
+                                float scale) {
+  int64_t size = type == CK_CACHE_F32 ? 4 : type == CK_CACHE_F16 ? 2 : 1;
+  int64_t room = (count + 31) / 32 * 32, elements = room * head_size * size;
+  ck_cache_tile tile = {bytes(elements), bytes(elements), take(1024), take(1024), type};
+  memset(tile.key_scales, 0, 1024);
+  memset(tile.value_scales, 0, 1024);
+  for (int64_t p = 0; p < count; p++) {
+    bool fits = k->enter(&tile, values(head_size, scale), values(head_size, 1), head_size,
+                         head_size, p);
+    add(&fits, sizeof fits);
+    mapping_count -= 2;
+    for (int i = 0; i < 2; i++) {
+      munmap(mappings[mapping_count + i].base, mappings[mapping_count + i].size);
+    }
   }
-  k->divide(output, softmax.sum, head_size);
-  add_floats(output, head_size);
-  finish("attention", head_size, (int64_t)scale, 0);
+  return tile;
+}
+
+static void attention(const ck_kernels *k, int type, int64_t head_size, float scale) {
+  ck_query queries[15], later[15];
+  for (int64_t q = 0; q < 15; q++) {
+    float *query = values(head_size, scale);
+    if (q == 3 && head_size == 48) query[5] = INFINITY;
+    int8_t *codes = take((size_t)head_size);
+    float step = k->quantize_query(query, head_size, codes);
+    add_floats(&step, 1);
+    queries[q] = (ck_query){query, codes, take((size_t)head_size * 4), step, -INFINITY, 0, 0,
+                            500 + 3 * q};
+    later[q] = queries[q];
+    later[q].output = take((size_t)head_size * 4);
+  }
+  ck_cache_tile first = cache_tile(k, type, 256, head_size, scale);
+  ck_cache_tile second = cache_tile(k, type, 256, head_size, scale);
+  ck_cache_tile third = cache_tile(k, type, 542 - 512, head_size, scale);
+  k->attend(&first, 0, queries, 15, head_size, 0.125f);
+  k->attend(&second, 256, queries, 15, head_size, 0.125f);
+  k->attend(&third, 512, later, 15, head_size, 0.125f);
+  k->merge(queries + 5, later + 5, 10, head_size);
+  for (int64_t q = 0; q < 15; q++) {
+    k->divide(queries[q].output, queries[q].sum, head_size);
+    add_floats(queries[q].output, head_size);
+    add_floats(&queries[q].maximum, 1);
+    add_floats(&queries[q].sum, 1);
+  }
+  finish("attention", type, head_size, (int64_t)scale);
 }
 
 static void quantizers(const struct quantize_kernels *k, int32_t block_size, int32_t columns) {
@@ -288,8 +320,10 @@ int main(void) {
     functions(k, count, 1000);
   }
   for (int64_t head = 16; head <= 192; head += 16) {
-    attention(k, head, 1);
-    attention(k, head, 100);
+    for (int type = CK_CACHE_F32; type <= CK_CACHE_Q8; type++) {
+      attention(k, type, head, 1);
+      attention(k, type, head, 100);
+    }
   }
   for (int32_t columns = 1; columns < 300; columns += 37) {
     quantizers(quantize_kernels_for(QUANTIZE_AVX512), 16, columns);

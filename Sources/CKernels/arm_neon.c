@@ -29,6 +29,18 @@ INLINE f32x16 f_load(const float *p) {
   return a;
 }
 INLINE void f_store(float *p, f32x16 a) { memcpy(p, &a, sizeof a); }
+// Sixteen values of IEEE binary16, and their rounding to it, to nearest even.
+INLINE f32x16 f_load_half(const uint16_t *p) {
+  typedef __fp16 f16x16 __attribute__((ext_vector_type(16)));
+  f16x16 halves;
+  memcpy(&halves, p, sizeof halves);
+  return __builtin_convertvector(halves, f32x16);
+}
+INLINE void f_store_half(uint16_t *p, f32x16 a) {
+  typedef __fp16 f16x16 __attribute__((ext_vector_type(16)));
+  f16x16 halves = __builtin_convertvector(a, f16x16);
+  memcpy(p, &halves, sizeof halves);
+}
 INLINE f32x16 f_set1(float a) { return a; }
 INLINE f32x16 f_add(f32x16 a, f32x16 b) { return a + b; }
 INLINE f32x16 f_sub(f32x16 a, f32x16 b) { return a - b; }
@@ -119,6 +131,11 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 
 #define ACTIVATION_BIAS 0
 
+// Four products of bytes in each lane, the first factors in 0...127.
+INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
+  return dot4(sums, codes, values);
+}
+
 // Register tile of products with int8 activations: 16 sums, 4 weights, 1 activation.
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
@@ -126,15 +143,18 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 #define TILE_UNROLLING 8
 #define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 #define FOR_EACH_STREAM_WIDTH FOR_EACH_GROUP_WIDTH
-// Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
-#define INDEPENDENT_VECTORS 4
+// Queries that attention takes together, and the sums that they share: 16 registers of 32.
+#define QUERY_BLOCK 4
+#define ATTENTION_SUMS 4
+// Chains that keep the multipliers busy.
 #define INDEPENDENT_DOTS 4
 
 #include "bodies/functions.h"
 #include "bodies/activations.h"
-#include "bodies/attention.h"
 #include "bodies/multiply_f32.h"
 #include "bodies/multiply_int8.h"
+#include "bodies/cache.h"
+#include "bodies/attention.h"
 #include "bodies/ceilings.h"
 
 const ck_kernels ck_table_neon = KERNEL_TABLE;

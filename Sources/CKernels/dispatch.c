@@ -14,7 +14,8 @@ extern const ck_kernels ck_table_avx2, ck_table_avxvnni, ck_table_avx512vl,
     ck_table_avx512vnni;
 
 static bool has_avx2(void) {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
 }
 
 const ck_kernels *ck_kernels_avx2(void) { return has_avx2() ? &ck_table_avx2 : 0; }
@@ -48,6 +49,7 @@ const char *ck_cpu_feature(int32_t index, bool *present) {
     X86_FEATURE(5, "avx512vl")
     X86_FEATURE(6, "avx512vnni")
     X86_FEATURE(7, "avxvnni")
+    X86_FEATURE(8, "f16c")
     default: return 0;
   }
 }

@@ -10,7 +10,7 @@
 #pragma STDC FP_CONTRACT OFF
 #ifndef KERNELS
 #define KERNELS ck_table_avx2
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,f16c")))
 #endif
 #pragma clang attribute push(TARGET, apply_to = function)
 
@@ -35,6 +35,15 @@ INLINE f32x16 f_load(const float *p) {
 INLINE void f_store(float *p, f32x16 a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
+}
+// Sixteen values of IEEE binary16, and their rounding to it, to nearest even.
+INLINE f32x16 f_load_half(const uint16_t *p) {
+  return EACH_F(_mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
+                _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8))));
+}
+INLINE void f_store_half(uint16_t *p, f32x16 a) {
+  _mm_storeu_si128((void *)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128((void *)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 INLINE f32x16 f_set1(float a) { return EACH_F(_mm256_set1_ps(a), _mm256_set1_ps(a)); }
 INLINE f32x16 f_add(f32x16 a, f32x16 b) {
@@ -155,6 +164,9 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
   return EACH_I(DPBUSD(sums.lo, activations.lo, weights.lo),
                 DPBUSD(sums.hi, activations.hi, weights.hi));
 }
+INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
+  return dot4(sums, values, codes);
+}
 #define ACTIVATION_BIAS 128
 #define TILE_UNROLLING 8
 
@@ -184,6 +196,16 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 // More steps of four columns in one piece make the compiler move registers to memory and back.
 #define TILE_UNROLLING 1
 
+// Four products of bytes in each lane, the first factors in 0...127.
+INLINE __m256i dot4_positive_half(__m256i sums, __m256i codes, __m256i values) {
+  __m256i pairs = _mm256_maddubs_epi16(codes, values);
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
+  return EACH_I(dot4_positive_half(sums.lo, codes.lo, values.lo),
+                dot4_positive_half(sums.hi, codes.hi, values.hi));
+}
+
 #endif
 
 // Register tile of products with int8 activations: 8 sums, 2 or 4 weights, 1 activation, 2 more.
@@ -193,16 +215,19 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 #define STREAM_TOKENS 4
 #define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 #define FOR_EACH_STREAM_WIDTH FOR_EACH_GROUP_WIDTH
-// Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
-#define INDEPENDENT_VECTORS 4
+// Queries that attention takes together, and the sums that they share: 8 registers of 16.
+#define QUERY_BLOCK 4
+#define ATTENTION_SUMS 4
+// Chains that keep the multipliers busy.
 #define INDEPENDENT_DOTS 5
 
 #include "bodies/x86_lanes.h"
 #include "bodies/functions.h"
 #include "bodies/activations.h"
-#include "bodies/attention.h"
 #include "bodies/multiply_f32.h"
 #include "bodies/multiply_int8.h"
+#include "bodies/cache.h"
+#include "bodies/attention.h"
 #include "bodies/ceilings.h"
 
 const ck_kernels KERNELS = KERNEL_TABLE;

@@ -8,7 +8,7 @@
 #include "CKernels.h"
 
 #pragma STDC FP_CONTRACT OFF
-#define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define TARGET __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #pragma clang attribute push(TARGET, apply_to = function)
 
 #define INLINE static inline __attribute__((always_inline))
@@ -19,6 +19,13 @@ typedef __m128i i8x16;
 
 INLINE f32x16 f_load(const float *p) { return _mm512_loadu_ps(p); }
 INLINE void f_store(float *p, f32x16 a) { _mm512_storeu_ps(p, a); }
+// Sixteen values of IEEE binary16, and their rounding to it, to nearest even.
+INLINE f32x16 f_load_half(const uint16_t *p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+}
+INLINE void f_store_half(uint16_t *p, f32x16 a) {
+  _mm256_storeu_si256((void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 INLINE f32x16 f_set1(float a) { return _mm512_set1_ps(a); }
 INLINE f32x16 f_add(f32x16 a, f32x16 b) { return _mm512_add_ps(a, b); }
 INLINE f32x16 f_sub(f32x16 a, f32x16 b) { return _mm512_sub_ps(a, b); }
@@ -88,6 +95,11 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 }
 #define ACTIVATION_BIAS 128
 
+// Four products of bytes in each lane, the first factors in 0...127.
+INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
+  return _mm512_dpbusd_epi32(sums, codes, values);
+}
+
 // Register tile of products with int8 activations: 10 exact sums, 10 accumulators, 2 weights,
 // 1 activation. A larger tile needs fewer loads for each product, but its sums join the
 // accumulators in larger lumps, which processors overlap less well with the next block's products.
@@ -100,16 +112,19 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
 #define STREAM_TOKENS 12
 #define FOR_EACH_STREAM_WIDTH(CASE) \
   FOR_EACH_GROUP_WIDTH(CASE) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-// Vectors whose fma chains hide each other's latency, and chains that keep the multipliers busy.
-#define INDEPENDENT_VECTORS 8
+// Queries that attention takes together, and the sums that they share: half of the registers.
+#define QUERY_BLOCK 8
+#define ATTENTION_SUMS 16
+// Chains that keep the multipliers busy.
 #define INDEPENDENT_DOTS 16
 
 #include "bodies/x86_lanes.h"
 #include "bodies/functions.h"
 #include "bodies/activations.h"
-#include "bodies/attention.h"
 #include "bodies/multiply_f32.h"
 #include "bodies/multiply_int8.h"
+#include "bodies/cache.h"
+#include "bodies/attention.h"
 #include "bodies/ceilings.h"
 
 const ck_kernels ck_table_avx512vnni = KERNEL_TABLE;

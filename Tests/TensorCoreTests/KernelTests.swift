@@ -36,8 +36,10 @@ struct ScalarKernelTests {
 
   @Test func gates() { checks.gates() }
 
-  @Test(arguments: [16, 32, 64, 80, 128, 192])
-  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
+  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
+
+  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }
 
 @Suite(.enabled(if: InstructionSet.avx2.isSupported, "this processor has no AVX2 and FMA"))
@@ -70,8 +72,10 @@ struct AVX2KernelTests {
 
   @Test func gates() { checks.gates() }
 
-  @Test(arguments: [16, 32, 64, 80, 128, 192])
-  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
+  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
+
+  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }
 
 @Suite(.enabled(if: ck_kernels_avxvnni() != nil, "this processor has no AVX-VNNI"))
@@ -104,8 +108,10 @@ struct AVXVNNIKernelTests {
 
   @Test func gates() { checks.gates() }
 
-  @Test(arguments: [16, 32, 64, 80, 128, 192])
-  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
+  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
+
+  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }
 
 /// The same kernels, encoded as AVX-512 does.
@@ -139,8 +145,10 @@ struct AVX512VLKernelTests {
 
   @Test func gates() { checks.gates() }
 
-  @Test(arguments: [16, 32, 64, 80, 128, 192])
-  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
+  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
+
+  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }
 
 @Suite(.enabled(if: InstructionSet.avx512vnni.isSupported, "this processor has no AVX-512 VNNI"))
@@ -173,8 +181,10 @@ struct AVX512VNNIKernelTests {
 
   @Test func gates() { checks.gates() }
 
-  @Test(arguments: [16, 32, 64, 80, 128, 192])
-  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
+  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
+
+  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }
 
 @Suite(
@@ -209,6 +219,8 @@ struct NEONKernelTests {
 
   @Test func gates() { checks.gates() }
 
-  @Test(arguments: [16, 32, 64, 80, 128, 192])
-  func attention(headSize: Int) { checks.attentions(headSize: headSize) }
+  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
+  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
+
+  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }

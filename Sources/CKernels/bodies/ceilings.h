@@ -37,6 +37,22 @@ static int64_t int8_chains(int64_t iterations, int32_t *sink) {
   return iterations * INDEPENDENT_DOTS * 128;
 }
 
+static int64_t fma_chains(int64_t iterations, int32_t *sink) {
+  f32x16 sums[INDEPENDENT_DOTS];
+  for (int i = 0; i < INDEPENDENT_DOTS; i++) sums[i] = f_set1((float)i);
+  f32x16 factor = f_set1(0.5f);
+  for (int64_t n = 0; n < iterations; n++) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < INDEPENDENT_DOTS; i++) sums[i] = f_fma(sums[i], factor, factor);
+  }
+  float lanes[16];
+  for (int i = 1; i < INDEPENDENT_DOTS; i++) sums[0] = f_add(sums[0], sums[i]);
+  f_store(lanes, sums[0]);
+  for (int i = 0; i < 16; i++) *sink ^= (int32_t)lanes[i];
+  return iterations * INDEPENDENT_DOTS * 32;
+}
+
 #define KERNEL_TABLE \
-  {STREAM_TOKENS, TOKEN_GROUP, TILE_COLUMNS, quantize, multiply_int8, multiply_f32, rms_norm, \
-   gated_silu,    attend,      divide,       read_memory, int8_chains}
+  {STREAM_TOKENS, TOKEN_GROUP, TILE_COLUMNS,   quantize, multiply_int8, multiply_f32, rms_norm, \
+   gated_silu,    enter,       quantize_query, attend,   merge,         divide,       read_memory, \
+   int8_chains,   fma_chains}

@@ -42,11 +42,38 @@ typedef struct {
   int64_t tokens;
 } ck_activations;
 
-/// The running maximum and sum of a streaming softmax; (-infinity, 0) before the first tile.
+/// How keys and values are cached (formats/numerics.md).
+enum { CK_CACHE_F32, CK_CACHE_F16, CK_CACHE_Q8 };
+
+/// The keys and values of one KV head at 256 positions. `head_size`, here and below, is padded with
+/// zeros to a multiple of 16.
+///
+/// In f32 and f16, element d of the key of position p is element (p / 16 * head_size + d) * 16 +
+/// p % 16 of `keys`, that of its value is element p * head_size + d of `values`. In q8, these are
+/// bytes (p / 16 * head_size + d / 4 * 4) * 16 + p % 16 * 4 + d % 4 and (p / 4 * head_size + d) * 4 +
+/// p % 4, and every position has a scale in `key_scales` and `value_scales`.
 typedef struct {
-  float maximum;
-  float sum;
-} ck_softmax;
+  void *keys, *values;
+  float *key_scales, *value_scales;
+  int32_t type;
+} ck_cache_tile;
+
+/// One query on its way through the tiles of a KV head, in order of position.
+typedef struct {
+  const float *values;
+  /// The query in int8, for q8.
+  const int8_t *codes;
+  /// The weighted sum of values so far, `head_size` long.
+  float *output;
+  /// Of the codes: what they are multiples of.
+  float scale;
+  /// Of the streaming softmax so far; (-infinity, 0) before the first tile.
+  float maximum, sum;
+  /// Positions of the tile at hand that it attends to; scratch.
+  int32_t count;
+  /// Positions that it attends to at all, from position 0 on.
+  int64_t positions;
+} ck_query;
 
 /// The kernels of one instruction set. Scalar references in Swift define their results.
 typedef struct {
@@ -74,10 +101,24 @@ typedef struct {
 
   void (*gated_silu)(const float *gate, const float *up, int64_t count, float *output);
 
-  /// Adds a tile of 1...256 positions to a query's attention. Whole groups of sixteen positions of
-  /// `keys` are read, `count` rows of `values`. `head_size` is a multiple of 16.
-  void (*attend)(const float *query, const float *keys, const float *values, int64_t count,
-                 int64_t head_size, float scale, ck_softmax *state, float *output);
+  /// Enters the key and the value of one position of a tile: `size` <= `head_size` elements of each.
+  /// False where one is beyond what the type of the cache can hold; the position is then undefined,
+  /// but safe to read.
+  bool (*enter)(const ck_cache_tile *tile, const float *key, const float *value, int64_t size,
+                int64_t head_size, int64_t position);
+
+  /// Quantizes a query to int8, in the form in which `attend` takes it: returns the scale, NaN where
+  /// a value is not finite. `size` is a multiple of 16.
+  float (*quantize_query)(const float *values, int64_t size, int8_t *codes);
+
+  /// Adds the tile that begins at `position` to the attention of `count` queries, in ascending order
+  /// of the positions that they attend to. Reads whole groups of sixteen keys, in q8 of thirty-two
+  /// values; what they hold past the queries' positions does not matter.
+  void (*attend)(const ck_cache_tile *tile, int64_t position, ck_query *queries, int64_t count,
+                 int64_t head_size, float scale);
+
+  /// Adds the results of `count` queries for later positions, `later`, to those of `queries`.
+  void (*merge)(ck_query *queries, const ck_query *later, int64_t count, int64_t head_size);
 
   /// Divides `count` (a multiple of 16) values by `divisor`.
   void (*divide)(float *values, float divisor, int64_t count);
@@ -89,9 +130,12 @@ typedef struct {
   /// Runs independent chains of int8 multiply-adds in registers; returns the number of operations
   /// (a multiply and an add count as two) and leaves a checksum in `sink`.
   int64_t (*int8_chains)(int64_t iterations, int32_t *sink);
+
+  /// The same with float32 fused multiply-adds.
+  int64_t (*fma_chains)(int64_t iterations, int32_t *sink);
 } ck_kernels;
 
-/// The kernels for AVX2 and FMA; null where this processor or this build lacks them.
+/// The kernels for AVX2, FMA and F16C; null where this processor or this build lacks them.
 const ck_kernels *ck_kernels_avx2(void);
 /// The kernels for AVX2, FMA and AVX-VNNI; null where this processor or this build lacks them.
 const ck_kernels *ck_kernels_avxvnni(void);

@@ -21,7 +21,19 @@ public enum Ceilings {
 
   /// The same of one run, long enough (50 ms) to show what the machine's other guests leave.
   public static func int8Rate(pool: WorkerPool) -> Double? {
-    guard let chains = InstructionSet.supported.last!.table?.pointee.int8_chains else { return nil }
+    rate(of: InstructionSet.supported.last!.table?.pointee.int8_chains, pool: pool)
+  }
+
+  /// As ``int8Rate(pool:)``, in float32 fused multiply-adds: what attention over a cache of f32 or f16
+  /// is made of.
+  public static func fmaRate(pool: WorkerPool) -> Double? {
+    rate(of: InstructionSet.supported.last!.table?.pointee.fma_chains, pool: pool)
+  }
+
+  private static func rate(
+    of chains: ((Int64, UnsafeMutablePointer<Int32>?) -> Int64)?, pool: WorkerPool
+  ) -> Double? {
+    guard let chains else { return nil }
     let pieces = pool.threadCount * 8
     let counts = AlignedBuffer(byteCount: pieces * 64)  // a cache line for each piece
     let clock = ContinuousClock()

@@ -6,7 +6,7 @@ import CKernels
 public struct Kernels: @unchecked Sendable {  // the table is constant
   public let instructionSet: InstructionSet
   /// Nil for the scalar reference.
-  private let table: UnsafePointer<ck_kernels>?
+  let table: UnsafePointer<ck_kernels>?
   /// Columns of the tiles in which activations are laid out; see `ck_activations`.
   let tileColumns: Int
 
@@ -59,34 +59,6 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
     } else {
       Reference.gatedSilu(gate: gate, up: up, count: count, output: output)
     }
-  }
-
-  /// Attention of one query over `tiles`, in order of position; `output` receives `headSize`
-  /// values. See ``Reference/attend(query:tile:headSize:scale:state:output:)``.
-  ///
-  /// - Parameter headSize: a multiple of 16; smaller heads are padded with zeros.
-  public func attention(
-    query: UnsafePointer<Float>, tiles: some Sequence<AttentionTile>, headSize: Int, scale: Float,
-    output: UnsafeMutablePointer<Float>
-  ) {
-    precondition(headSize % 16 == 0)
-    guard let table else {
-      var state: (maximum: Float, sum: Float) = (-.infinity, 0)
-      for tile in tiles {
-        Reference.attend(
-          query: query, tile: tile, headSize: headSize, scale: scale, state: &state,
-          output: output)
-      }
-      Reference.finishAttention(sum: state.sum, headSize: headSize, output: output)
-      return
-    }
-    var state = ck_softmax(maximum: -.infinity, sum: 0)
-    for tile in tiles {
-      precondition(1...AttentionTile.positions ~= tile.count)
-      table.pointee.attend(
-        query, tile.keys, tile.values, Int64(tile.count), Int64(headSize), scale, &state, output)
-    }
-    table.pointee.divide(output, state.sum, Int64(headSize))
   }
 
   /// Quantizes one of `tokenCount` tokens into its places in a batch; false when a value is not

@@ -1,77 +1,106 @@
-/// The keys and values of up to 256 positions of one KV head, as kernels read them.
-///
-/// Keys are interleaved sixteen positions at a time (`keys[(p / 16) · paddedHeadSize · 16 + d · 16 +
-/// p % 16]`), so that positions sit in lanes; values are row-major (`values[p · paddedHeadSize +
-/// d]`). Head sizes pad to a multiple of 16 with zeros. The last group of sixteen keys must be
-/// readable to its end; what it holds past `count` does not matter.
-public struct AttentionTile {
-  /// Positions in a tile; tiles are aligned to position 0.
-  public static let positions = 256
-
-  public let keys: UnsafePointer<Float>
-  public let values: UnsafePointer<Float>
-  /// Positions that hold something and may be attended to, 1...256.
-  public let count: Int
-
-  public init(keys: UnsafePointer<Float>, values: UnsafePointer<Float>, count: Int) {
-    self.keys = keys
-    self.values = values
-    self.count = count
-  }
-}
-
 extension Reference {
-  /// Adds one tile to the attention of one query: the streaming softmax of Milakov and Gimelshein
-  /// (2018) over tiles in order of position.
+  /// What attention over some positions gives: the streaming softmax of Milakov and Gimelshein
+  /// (2018). Divided by `sum`, `output` is the result.
+  public struct PartialAttention {
+    public var maximum: Float
+    public var sum: Float
+    /// The weighted sum of values, `headSize` long.
+    public var output: [Float]
+  }
+
+  /// Attention of one query over the first `count` positions of a tile.
   ///
   /// score[p] = (fma chain over d of query[d] · key[p][d], from 0) · scale; m = max; w[p] =
-  /// exp(score[p] − m); the tile's sum adds w[p] to lane p mod 16 and sums the lanes; its output is
-  /// an fma chain over p of w[p] · value[p], from 0. The first tile is taken as it is; a later one
-  /// merges by M′ = max(M, m), a = exp(M − M′), b = exp(m − M′): sum = fma(sum, a, s · b), output =
-  /// fma(output, a, o · b).
+  /// exp(score[p] − m); the sum adds w[p] to lane p mod 16 and sums the lanes; the output is an fma
+  /// chain over p of w[p] · value[p], from 0. Over q8, scores and outputs are made of exact products of
+  /// codes: see ``scores(_:_:count:scale:)`` and ``weighCodes(_:_:count:)``.
   ///
-  /// - Parameters:
-  ///   - query: `headSize` (padded) values.
-  ///   - state: running maximum and sum; `(-infinity, 0)` before the first tile.
-  ///   - output: running weighted sum of values, `headSize` long; divided by the sum it is the
-  ///     result (``finishAttention``).
+  /// - Parameter query: `headSize` (padded) values.
   public static func attend(
-    query: UnsafePointer<Float>, tile: AttentionTile, headSize: Int, scale: Float,
-    state: inout (maximum: Float, sum: Float), output: UnsafeMutablePointer<Float>
-  ) {
-    var weights = [Float](repeating: 0, count: tile.count)
-    var maximum = -Float.infinity
-    for position in 0..<tile.count {
-      let key = tile.keys + (position / 16) * headSize * 16 + position % 16
-      var score: Float = 0
-      for d in 0..<headSize { score.addProduct(query[d], key[d * 16]) }
-      weights[position] = score * scale
-      maximum = max(maximum, weights[position])
+    query: UnsafePointer<Float>, tile: AttentionTile, count: Int, scale: Float
+  ) -> PartialAttention {
+    let headSize = tile.headSize
+    var weights: [Float]
+    if tile.type == .q8 {
+      weights = scores(query, tile, count: count, scale: scale)
+    } else {
+      weights = (0..<count).map { position in
+        var score: Float = 0
+        for d in 0..<headSize { score.addProduct(query[d], tile.key(position, d)) }
+        return score * scale
+      }
     }
+    let maximum = weights.reduce(-Float.infinity) { max($0, $1) }
     var lanes = [Float](repeating: 0, count: 16)
-    for position in 0..<tile.count {
+    for position in 0..<count {
       weights[position] = exp(weights[position] - maximum)
       lanes[position % 16] += weights[position]
     }
-    let sum = sum(lanes: lanes)
-    let first = state.maximum == -.infinity && state.sum == 0
-    let merged = max(state.maximum, maximum)
-    let old = first ? 0 : exp(state.maximum - merged)
-    let new = first ? 1 : exp(maximum - merged)
-    for d in 0..<headSize {
-      var value: Float = 0
-      for position in 0..<tile.count {
-        value.addProduct(weights[position], tile.values[position * headSize + d])
+    var output = [Float](repeating: 0, count: headSize)
+    if tile.type == .q8 {
+      output = weighCodes(weights, tile, count: count)
+    } else {
+      for d in 0..<headSize {
+        for position in 0..<count {
+          output[d].addProduct(weights[position], tile.value(position, d))
+        }
       }
-      output[d] = first ? value : (value * new).addingProduct(output[d], old)
     }
-    state = (merged, first ? sum : (sum * new).addingProduct(state.sum, old))
+    return PartialAttention(maximum: maximum, sum: sum(lanes: lanes), output: output)
   }
 
-  /// Divides the weighted sum of values by the sum of weights.
-  public static func finishAttention(
-    sum: Float, headSize: Int, output: UnsafeMutablePointer<Float>
-  ) {
-    for d in 0..<headSize { output[d] /= sum }
+  /// Scores over q8: the query is quantized whole; with the exact dot of codes, score[p] = dot ·
+  /// ((queryScale · scale) · keyScale[p]).
+  private static func scores(
+    _ query: UnsafePointer<Float>, _ tile: AttentionTile, count: Int, scale: Float
+  ) -> [Float] {
+    var codes = [Int8](repeating: 0, count: tile.headSize)
+    let factor = quantizeHead(query, size: tile.headSize, codes: &codes) * scale
+    return (0..<count).map { position in
+      var dot: Int32 = 0
+      for d in 0..<tile.headSize { dot += Int32(codes[d]) * Int32(tile.key(position, d)) }
+      return Float(dot) * (factor * tile.keyScales[position])
+    }
+  }
+
+  /// Weighted values over q8: weights, times the scales of their values, are quantized in blocks of
+  /// 32 positions to 0…127; with the exact dot of codes over a block, output = fma(dot, blockScale,
+  /// output), from 0. Positions past `count` weigh 0.
+  private static func weighCodes(
+    _ weights: [Float], _ tile: AttentionTile, count: Int
+  ) -> [Float] {
+    var output = [Float](repeating: 0, count: tile.headSize)
+    for first in stride(from: 0, to: count, by: 32) {
+      let block = first..<min(first + 32, count)
+      let products = block.map { weights[$0] * tile.valueScales[$0] }
+      let amax = products.reduce(0) { max($0, $1) }
+      let vanishes = amax < 0x1p-100
+      let inverse = vanishes ? 0 : 127 / amax
+      // What is not a number is so in the sum of weights, too.
+      let codes = products.map {
+        $0.isNaN ? 0 : Int32(($0 * inverse).rounded(.toNearestOrEven))
+      }
+      for d in 0..<tile.headSize {
+        var dot: Int32 = 0
+        for position in block { dot += codes[position - first] * Int32(tile.value(position, d)) }
+        output[d].addProduct(Float(dot), vanishes ? 0 : amax / 127)
+      }
+    }
+    return output
+  }
+
+  /// Adds what later positions gave: M′ = max(M, m), a = exp(M − M′), b = exp(m − M′); sum =
+  /// fma(sum, a, s · b), output = fma(output, a, o · b). The first is taken as it is.
+  public static func merge(_ later: PartialAttention, into all: inout PartialAttention?) {
+    guard let before = all, before.maximum != -.infinity || before.sum != 0 else {
+      all = later
+      return
+    }
+    let merged = max(before.maximum, later.maximum)
+    let old = exp(before.maximum - merged)
+    let new = exp(later.maximum - merged)
+    all = PartialAttention(
+      maximum: merged, sum: (later.sum * new).addingProduct(before.sum, old),
+      output: zip(before.output, later.output).map { ($1 * new).addingProduct($0, old) })
   }
 }
