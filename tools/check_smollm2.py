@@ -44,7 +44,7 @@ class Quarry:
     def logits(self, slab: Path, ids: list[int], output: Path, activations: str) -> np.ndarray:
         tokens = ",".join(map(str, ids))
         self.run(
-            "logits", slab, "--tokens", tokens, "-o", output, "--activations", activations
+            "logits", slab, "--tokens", tokens, "-o", output, "--activations", activations, "--kv", "f32"
         )
         return open_logits(output)
 

@@ -1,3 +1,5 @@
+public import TensorCore
+
 /// Why a model cannot be built or run.
 public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible {
   case missingAsset(name: String, model: String)
@@ -15,6 +17,8 @@ public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible 
   /// after the last one.
   case nonFiniteActivation(position: Int, layer: Int?)
   case nonFiniteLogits(position: Int)
+  /// A key or a value was not finite, or larger than the type of the KV cache can hold.
+  case cacheRange(type: CacheType, position: Int, layer: Int)
   /// What a file claims to need is more than this machine has.
   case memory(of: String, needed: Int, physical: Int)
   case emptyPrompt
@@ -43,6 +47,9 @@ public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible 
         + ": the weights are damaged, or unfit for these activations"
     case .nonFiniteLogits(let position):
       "the logits at position \(position) are not finite: the weights are damaged"
+    case .cacheRange(let type, let position, let layer):
+      "a key or a value at position \(position) in layer \(layer) is not finite or too large for a "
+        + "KV cache of \(type.rawValue)" + (type == .f16 ? "; one of f32 may hold it" : "")
     case .memory(let what, let needed, let physical):
       "\(what) would take \(needed) bytes, and this machine has \(physical) bytes of memory"
     case .emptyPrompt: "the prompt is empty: generation needs at least one token to begin with"

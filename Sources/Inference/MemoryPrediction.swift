@@ -1,4 +1,5 @@
 public import ModelFiles
+public import TensorCore
 
 /// The memory that a model takes once a session's context is full.
 public struct MemoryPrediction: Sendable, Equatable {
@@ -11,12 +12,13 @@ public struct MemoryPrediction: Sendable, Equatable {
 
   /// - Parameter contextLength: by default the model's.
   public init(
-    weightByteCount: Int, configuration: ModelConfiguration, contextLength: Int? = nil
+    weightByteCount: Int, configuration: ModelConfiguration, contextLength: Int? = nil,
+    cacheType: CacheType = .f16
   ) {
     let shape = ModelShape(configuration)
     self.weightByteCount = weightByteCount
     cacheByteCount = KVCache.byteCount(
-      shape: shape, positions: contextLength ?? shape.contextLength)
+      shape: shape, type: cacheType, positions: contextLength ?? shape.contextLength)
     workspaceByteCount = Workspace.byteCount(
       shape: shape, tokenCapacity: Session.defaultChunkLength)
   }
@@ -33,10 +35,12 @@ public struct MemoryPrediction: Sendable, Equatable {
 extension MemoryPrediction {
   /// - Throws: ``InferenceError/missingAsset(name:model:)``,
   ///   ``InferenceError/invalidAsset(name:model:reason:)``.
-  public init(slab: Slab, contextLength: Int? = nil) throws {
+  public init(
+    slab: Slab, contextLength: Int? = nil, cacheType: CacheType = .f16
+  ) throws {
     self.init(
       weightByteCount: slab.tensors.reduce(0) { $0 + $1.logicalByteCount },
       configuration: try ModelAssets.configuration(path: slab.path, asset: slab.asset(named:)),
-      contextLength: contextLength)
+      contextLength: contextLength, cacheType: cacheType)
   }
 }

@@ -4,7 +4,7 @@ import ModelFiles
 struct ModelShape: Sendable, Equatable {
   let hiddenSize: Int
   let intermediateSize: Int
-  let layerCount: Int
+  var layerCount: Int
   let headCount: Int
   let keyValueHeadCount: Int
   let headSize: Int

@@ -122,12 +122,15 @@ import Testing
     // What a token costs, against the configuration's own sums.
     let shapes = configuration.expectedTensors.filter { $0.shape.count == 2 }
     let layers = shapes.filter { $0.name.contains("layers") }
-    #expect(model.workload.linearWeightCount == layers.reduce(0) { $0 + $1.shape[0] * $1.shape[1] })
+    #expect(
+      model.workload(cacheType: .f32).linearWeightCount
+        == layers.reduce(0) { $0 + $1.shape[0] * $1.shape[1] })
     let embedding = PanelGeometry(rows: 307, columns: 130)!
       .byteCount(in: recipe.encoding(for: .embedding)!)
     let vectors = configuration.expectedTensors.filter { $0.shape.count == 1 }
       .reduce(0) { $0 + 4 * $1.shape[0] }
-    #expect(model.workload.weightByteCount == weights.byteCount - embedding + vectors)
-    #expect(model.workload.cacheBytesPerPosition == 2 * 2 * 5 * 32 * 4)
+    #expect(
+      model.workload(cacheType: .f32).weightByteCount == weights.byteCount - embedding + vectors)
+    #expect(model.workload(cacheType: .f32).cacheBytesPerPosition == 2 * 2 * 5 * 32 * 4)
   }
 }

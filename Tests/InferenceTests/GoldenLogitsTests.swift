@@ -25,7 +25,8 @@ import Testing
     let golden = try Golden(directory.appending(path: "golden.safetensors"))
     for profile in [SlabProfile.run, .ship] {
       let model = try Slabs.model(directory, .f32, profile: profile)
-      try expectAgreement(of: Session(model: model, activations: .f32), with: golden)
+      try expectAgreement(
+        of: Session(model: model, activations: .f32, cacheType: .f32), with: golden)
     }
   }
 }

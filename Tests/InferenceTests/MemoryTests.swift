@@ -2,6 +2,7 @@ import Conversion
 import Foundation
 import ModelFiles
 import Pebble
+import TensorCore
 import TestSupport
 import Testing
 
@@ -34,9 +35,11 @@ import Testing
     let needed = MemoryPrediction(
       weightByteCount: 0, configuration: try TinyModel().configuration, contextLength: 1
     ).total
-    try Session.checkMemory(shape, chunkLength: 256, physicalByteCount: needed + 16 * 307 * 4)
+    try Session.checkMemory(
+      shape, chunkLength: 256, cacheType: .f16, physicalByteCount: needed + 16 * 307 * 4)
     #expect(throws: InferenceError.self) {
-      try Session.checkMemory(shape, chunkLength: 256, physicalByteCount: needed)
+      try Session.checkMemory(
+        shape, chunkLength: 256, cacheType: .f16, physicalByteCount: needed)
     }
   }
 }

@@ -14,7 +14,8 @@ import Tokenization
   /// Against transformers in float32, by a slab of the recipe that loses nothing.
   @Test(arguments: [Recipe.f32, .bf16]) func logitsAgreeWithTheReference(recipe: Recipe) throws {
     let golden = try Golden(Place.goldens.appending(path: "pebble/reference-logits.safetensors"))
-    let session = try Session(model: Slabs.pebble(recipe), activations: .f32)
+    let session = try Session(
+      model: Slabs.pebble(recipe), activations: .f32, cacheType: .f32)
     let expected = golden.floats("logits")
     var worst: Float = 0
     try session.append(golden.ids("ids"), logits: .all) { row, logits in
@@ -28,7 +29,8 @@ import Tokenization
 
   @Test func logitsOfOurOwnTextAgreeWithTheReference() throws {
     let golden = try Golden(Place.goldens.appending(path: "pebble/evaluation.safetensors"))
-    let session = try Session(model: Slabs.pebble(.f32), activations: .f32)
+    let session = try Session(
+      model: Slabs.pebble(.f32), activations: .f32, cacheType: .f32)
     let ids = golden.ids("ids")
     let model = session.model
     #expect(try Array(model.tokenizer!.encode(Self.handbook()).prefix(512)) == ids)
@@ -71,7 +73,8 @@ import Tokenization
   private func expectDivergence(
     _ recipe: Recipe, _ activations: ActivationPrecision, text: String, atMost bound: Double
   ) throws {
-    let reference = try Session(model: Slabs.pebble(.bf16), activations: .f32)
+    let reference = try Session(
+      model: Slabs.pebble(.bf16), activations: .f32, cacheType: .f32)
     let candidate = try Session(model: Slabs.pebble(recipe), activations: activations)
     let tokens = try candidate.model.tokenizer!.encode(text).prefix(4096)
     let result = try Divergence.evaluate(candidate, reference: reference, tokens: Array(tokens))

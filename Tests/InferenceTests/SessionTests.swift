@@ -43,18 +43,32 @@ extension Session {
   ]
 
   /// One after another, in random cuts, with small chunks, with other threads: the same bits.
-  @Test(arguments: variations.indices, ActivationPrecision.allCases)
-  func cutsAndThreadsChangeNoBit(variation: Int, precision: ActivationPrecision) throws {
+  @Test(arguments: variations.indices, CacheType.allCases)
+  func cutsAndThreadsChangeNoBit(variation: Int, cacheType: CacheType) throws {
+    for precision in ActivationPrecision.allCases {
+      try cutsAndThreadsChangeNoBit(variation, precision, cacheType)
+    }
+  }
+
+  private func cutsAndThreadsChangeNoBit(
+    _ variation: Int, _ precision: ActivationPrecision, _ cacheType: CacheType
+  ) throws {
     let (_, settings, encodings) = Self.variations[variation]
     let tiny = try TinyModel(settings, encodings: encodings)
+    // The reference is slow; what instruction sets compute is compared elsewhere.
+    let kernels = Kernels(cacheType == .f32 ? .scalar : InstructionSet.supported.last!)
     // More than a tile of positions.
     let tokens = randomTokens(300)
-    let whole = try Session(model: tiny.model(threads: 1), activations: precision)
-      .allLogits(appending: tokens)
+    let whole = try Session(
+      model: tiny.model(threads: 1, kernels: kernels), activations: precision,
+      cacheType: cacheType
+    ).allLogits(appending: tokens)
     #expect(whole.count == 300)
     #expect(Set(whole.map { $0[3] }).count > 250)
 
-    let single = try Session(model: tiny.model(threads: 2), activations: precision)
+    let single = try Session(
+      model: tiny.model(threads: 4, kernels: kernels), activations: precision,
+      cacheType: cacheType)
     for (index, token) in tokens.enumerated() {
       #expect(try single.logits(appending: [token]) == whole[index], "token \(index) by itself")
     }
@@ -62,8 +76,8 @@ extension Session {
     var random = SplitMix64(seed: UInt64(variation))
     for threads in [2, 3] {
       let session = try Session(
-        model: tiny.model(threads: threads), activations: precision,
-        chunkLength: Int.random(in: 1...40, using: &random))
+        model: tiny.model(threads: threads, kernels: kernels), activations: precision,
+        cacheType: cacheType, chunkLength: Int.random(in: 1...40, using: &random))
       var rest = tokens[...]
       while !rest.isEmpty {
         let cut = rest.prefix(Int.random(in: 1...70, using: &random))
@@ -80,11 +94,14 @@ extension Session {
     let tiny = try TinyModel(settings, encodings: encodings)
     let tokens = randomTokens(40)
     for precision in ActivationPrecision.allCases {
-      let rows = try [Kernels(.scalar), Kernels(instructionSet)].map { kernels in
-        try Session(model: tiny.model(kernels: kernels), activations: precision)
-          .allLogits(appending: tokens)
+      for cacheType in CacheType.allCases {
+        let rows = try [Kernels(.scalar), Kernels(instructionSet)].map { kernels in
+          try Session(
+            model: tiny.model(kernels: kernels), activations: precision, cacheType: cacheType
+          ).allLogits(appending: tokens)
+        }
+        #expect(rows[0] == rows[1])
       }
-      #expect(rows[0] == rows[1])
     }
   }
 
@@ -138,18 +155,20 @@ extension Session {
     #expect(try session.logits(appending: [1, 2]).count == 307)
   }
 
-  @Test func cacheGrowsWithUseUpToThePrediction() throws {
-    let model = try TinyModel().model()
-    let session = try Session(model: model)
+  @Test(arguments: zip([CacheType.f32, .f16, .q8], [128, 64, 36]))
+  func cacheGrowsWithUseUpToThePrediction(cacheType: CacheType, headByteCount: Int) throws {
+    let model = try TinyModel().model(kernels: Kernels(InstructionSet.supported.last!))
+    let session = try Session(model: model, cacheType: cacheType)
     #expect(session.cacheByteCount == 0)
     try session.append([1])
     // 2 layers, 2 KV heads of 20, padded to 32, 256 positions, keys and values.
-    let tile = 2 * 2 * 32 * 256 * 2 * 4
+    let tile = 2 * 2 * headByteCount * 256 * 2
     #expect(session.cacheByteCount == tile)
     try session.append(randomTokens(256))
     #expect(session.cacheByteCount == 2 * tile)
     try session.append(randomTokens(343))
-    let prediction = MemoryPrediction(weightByteCount: 7, configuration: model.configuration)
+    let prediction = MemoryPrediction(
+      weightByteCount: 7, configuration: model.configuration, cacheType: cacheType)
     #expect(session.cacheByteCount == 3 * tile)
     #expect(prediction.cacheByteCount == 3 * tile)
     #expect(prediction.total > 3 * tile + 7)
@@ -211,12 +230,14 @@ extension Session {
     let model = try tiny.model(kernels: Kernels(instructionSet))
     for precision in ActivationPrecision.allCases {
       do {
-        let session = try Session(model: model, activations: precision)
+        let session = try Session(
+          model: model, activations: precision,
+          cacheType: CacheType.allCases.randomElement(using: &random)!)
         let logits = try session.logits(appending: randomTokens(20))
         #expect(logits.allSatisfy { $0.isFinite })
       } catch let error as InferenceError {
         switch error {
-        case .nonFiniteActivation, .nonFiniteLogits: break
+        case .nonFiniteActivation, .nonFiniteLogits, .cacheRange: break
         default: Issue.record(error)
         }
       }

@@ -1,4 +1,4 @@
-import TensorCore
+public import TensorCore
 
 /// What one token costs a model, whatever runs it: the terms in which ceilings are stated.
 public struct Workload: Sendable, Equatable {
@@ -14,7 +14,9 @@ public struct Workload: Sendable, Equatable {
 
 extension Model {
   /// What a token costs this model.
-  public var workload: Workload {
+  ///
+  /// - Parameter cacheType: of the sessions that run it.
+  public func workload(cacheType: CacheType = .f16) -> Workload {
     let linears = decoder.layers.flatMap(\.linears)
     let norms = decoder.layers.flatMap { [$0.inputNorm, $0.postAttentionNorm] } + [decoder.norm]
     let positions = 1 << 16
@@ -24,7 +26,8 @@ extension Model {
       },
       weightByteCount: (linears + [decoder.output]).reduce(0) { $0 + $1.byteCount }
         + norms.reduce(0) { $0 + 4 * $1.count },
-      cacheBytesPerPosition: KVCache.byteCount(shape: shape, positions: positions) / positions)
+      cacheBytesPerPosition: KVCache.byteCount(
+        shape: shape, type: cacheType, positions: positions) / positions)
   }
 }
 

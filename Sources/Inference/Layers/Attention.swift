@@ -1,3 +1,4 @@
+import Synchronization
 import TensorCore
 
 /// Grouped-query attention with rotary positions.
@@ -14,63 +15,138 @@ struct Attention: Sendable {
   /// Whether queries and keys are turned by their positions.
   let isRotary: Bool
 
-  /// `output(softmax(q kᵀ · scale) v)` for every token of the chunk that begins at `position`; their
-  /// keys and values enter the cache. The workspace holds the rotary angles of these positions.
+  /// `output(softmax(q kᵀ · scale) v)` for every token of the segments; their keys and values enter
+  /// the caches. The workspace holds the rotary angles of their positions.
   ///
-  /// - Throws: ``NonFiniteActivation``.
+  /// - Throws: ``PassFailure``.
   func apply(
-    to input: Rows, position: Int, cache: LayerCache, workspace: Workspace, compute: Compute,
-    into result: Rows
-  ) throws(NonFiniteActivation) {
+    to input: Rows, layer: Int, segments: [Segment], plan: AttentionPlan, workspace: Workspace,
+    compute: Compute, into result: Rows
+  ) throws(PassFailure) {
     try compute.apply(
       [(query, workspace.query), (key, workspace.key), (value, workspace.value)], to: input,
       activations: workspace.activations)
-    compute.pool.parallelFor(compute.tokenCount) { token in
-      rotate(token: token, position: position + token, cache: cache, workspace: workspace)
+    for segment in segments {
+      try enter(segment, layer: layer, workspace: workspace, compute: compute)
     }
-    let width = cache.paddedHeadSize
-    let group = headCount / keyValueHeadCount
-    compute.pool.parallelFor(compute.tokenCount * headCount) { index in
-      let (token, head) = (index / headCount, index % headCount)
-      compute.kernels.attention(
-        query: workspace.rotated[token] + head * width,
-        tiles: cache.tiles(head: head / group, through: position + token),
-        headSize: width, scale: scale, output: workspace.context[token] + head * width)
-    }
-    if width != headSize { removePadding(of: workspace.context, width: width, compute: compute) }
+    attend(segments, layer: layer, plan: plan, workspace: workspace, compute: compute)
+    if padded(headSize) != headSize { removePadding(of: workspace.context, compute: compute) }
     try compute.apply(
       [(output, result)], to: workspace.context, activations: workspace.activations)
   }
 
-  /// Turns the queries and keys of one token by its position; keys and values enter the cache.
-  private func rotate(token: Int, position: Int, cache: LayerCache, workspace: Workspace) {
-    let queries = workspace.rotated[token]
+  /// Turns queries and keys by their positions; keys and values enter the cache.
+  private func enter(
+    _ segment: Segment, layer: Int, workspace: Workspace, compute: Compute
+  ) throws(PassFailure) {
+    let firstBad = Atomic<Int>(.max)
+    // Neighbours share lines of the cache, so a thread takes several.
+    compute.pool.parallelRanges(segment.tokens.count, minimum: 16) { tokens in
+      for token in tokens {
+        let row = segment.row + token
+        rotate(row: row, workspace: workspace)
+        for head in 0..<keyValueHeadCount {
+          let (tile, position) = (segment.position + token).quotientAndRemainder(
+            dividingBy: AttentionTile.positions)
+          let fits = compute.kernels.enter(
+            key: workspace.key[row] + head * headSize,
+            value: workspace.value[row] + head * headSize, size: headSize, position: position,
+            tile: segment.cache.tiles(layer: layer, head: head)[tile])
+          if !fits { firstBad.min(row, ordering: .relaxed) }
+        }
+      }
+    }
+    let bad = firstBad.load(ordering: .relaxed)
+    if bad < .max { throw PassFailure(row: bad, reason: .cache) }
+  }
+
+  private func rotate(row: Int, workspace: Workspace) {
+    let queries = workspace.rotated[row]
     for head in 0..<headCount {
-      let padded = queries + head * cache.paddedHeadSize
-      padded.update(from: workspace.query[token] + head * headSize, count: headSize)
-      rotate(padded, token: token, workspace: workspace)
+      let place = queries + head * padded(headSize)
+      place.update(from: workspace.query[row] + head * headSize, count: headSize)
+      rotate(place, row: row, workspace: workspace)
     }
     for head in 0..<keyValueHeadCount {
-      let key = workspace.key[token] + head * headSize
-      rotate(key, token: token, workspace: workspace)
-      cache.store(
-        key: key, value: workspace.value[token] + head * headSize, headSize: headSize, head: head,
-        position: position)
+      rotate(workspace.key[row] + head * headSize, row: row, workspace: workspace)
     }
   }
 
-  private func rotate(_ head: UnsafeMutablePointer<Float>, token: Int, workspace: Workspace) {
+  private func rotate(_ head: UnsafeMutablePointer<Float>, row: Int, workspace: Workspace) {
     guard isRotary else { return }
     RotaryTable.rotate(
-      head, headSize: headSize, cosines: workspace.cosines[token], sines: workspace.sines[token])
+      head, headSize: headSize, cosines: workspace.cosines[row], sines: workspace.sines[row])
+  }
+
+  /// Results of attention for all rows, from their rotated queries and the caches.
+  func attend(
+    _ segments: [Segment], layer: Int, plan: AttentionPlan, workspace: Workspace, compute: Compute
+  ) {
+    let (kernels, slots) = (compute.kernels, workspace.slots)
+    let (width, group) = (padded(headSize), headCount / keyValueHeadCount)
+    slots.reserve(plan.slotCount, headSize: width)
+    compute.pool.parallelFor(plan.pieces.count) { index in
+      let piece = plan.pieces[index]
+      let segment = segments[piece.segment]
+      let tiles = segment.cache.tiles(layer: layer, head: piece.head)
+      guard let firstSlot = piece.firstSlot else {
+        withQueries(of: piece, in: segment, workspace: workspace) { queries in
+          kernels.attend(queries, tiles: tiles, range: piece.tiles, scale: scale)
+          kernels.finish(queries, headSize: width)
+        }
+        return
+      }
+      for tile in piece.tiles {
+        let slot = firstSlot + tile * group
+        let queries = slots.queries(slot, group)
+        for head in 0..<group {
+          queries[head] = AttentionQuery(
+            workspace.rotated[segment.row] + (piece.head * group + head) * width,
+            output: slots.output(slot + head, headSize: width), positions: segment.position + 1)
+        }
+        kernels.attend(queries, tiles: tiles, range: tile..<tile + 1, scale: scale)
+      }
+    }
+    compute.pool.parallelFor(plan.joins.count) { index in
+      let piece = plan.joins[index]
+      withQueries(of: piece, in: segments[piece.segment], workspace: workspace) { queries in
+        for tile in piece.tiles {
+          let later = slots.queries(piece.firstSlot! + tile * group, group)
+          kernels.merge(later, into: queries, headSize: width)
+        }
+        kernels.finish(queries, headSize: width)
+      }
+    }
+  }
+
+  /// The queries of a piece, all heads of a token together, with results that go to the context.
+  private func withQueries(
+    of piece: AttentionPlan.Piece, in segment: Segment, workspace: Workspace,
+    _ body: (UnsafeMutableBufferPointer<AttentionQuery>) -> Void
+  ) {
+    let (width, group) = (padded(headSize), headCount / keyValueHeadCount)
+    let count = piece.tokens.count * group
+    withUnsafeTemporaryAllocation(of: AttentionQuery.self, capacity: count) { queries in
+      for index in 0..<count {
+        let token = piece.tokens.lowerBound + index / group
+        let offset = (piece.head * group + index % group) * width
+        queries.initializeElement(
+          at: index,
+          to: AttentionQuery(
+            workspace.rotated[segment.row + token] + offset,
+            output: workspace.context[segment.row + token] + offset,
+            positions: segment.position + token + 1))
+      }
+      body(queries)
+    }
   }
 
   /// Moves the heads of every token together, as the output projection reads them.
-  private func removePadding(of rows: Rows, width: Int, compute: Compute) {
-    for token in 0..<compute.tokenCount {
+  private func removePadding(of rows: Rows, compute: Compute) {
+    compute.pool.parallelFor(compute.tokenCount) { token in
       for head in 1..<headCount {
         (rows[token] + head * headSize).update(
-          from: rows[token] + head * width, count: headSize)
+          from: rows[token] + head * padded(headSize), count: headSize)
       }
     }
   }

@@ -26,26 +26,20 @@ struct Decoder: Sendable {
 
   var hiddenSize: Int { embedding.geometry.columns }
 
-  /// Takes a chunk of tokens, the first at `position`, through all layers; leaves the residual stream
-  /// in `workspace.hidden`.
+  /// Takes the tokens of all segments through all layers; leaves the residual stream in
+  /// `workspace.hidden`.
   ///
-  /// - Throws: ``InferenceError/nonFiniteActivation(position:layer:)``.
+  /// - Throws: ``PassFailure``.
   func forward(
-    _ tokens: ArraySlice<TokenID>, position: Int, cache: KVCache, workspace: Workspace,
-    compute: Compute
-  ) throws(InferenceError) {
+    _ segments: [Segment], plan: AttentionPlan, workspace: Workspace, compute: Compute
+  ) throws(PassFailure) {
     let (hidden, normalized, branch) = (workspace.hidden, workspace.normalized, workspace.branch)
-    embed(tokens, into: hidden, pool: compute.pool)
-    for token in 0..<tokens.count {
-      rotary?.fill(
-        position: position + token, cosines: workspace.cosines[token],
-        sines: workspace.sines[token])
-    }
+    for segment in segments { begin(segment, workspace: workspace, pool: compute.pool) }
     for (index, layer) in layers.enumerated() {
-      do throws(NonFiniteActivation) {
+      do throws(PassFailure) {
         compute.apply(layer.inputNorm, to: hidden, into: normalized)
         try layer.attention.apply(
-          to: normalized, position: position, cache: cache.layer(index), workspace: workspace,
+          to: normalized, layer: index, segments: segments, plan: plan, workspace: workspace,
           compute: compute, into: branch)
         compute.add(branch, times: residualMultiplier, to: hidden, count: hiddenSize)
 
@@ -54,18 +48,21 @@ struct Decoder: Sendable {
           to: normalized, workspace: workspace, compute: compute, into: branch)
         compute.add(branch, times: residualMultiplier, to: hidden, count: hiddenSize)
       } catch {
-        throw .nonFiniteActivation(position: position + error.token, layer: index)
+        throw PassFailure(row: error.row, reason: error.reason, layer: index)
       }
     }
   }
 
-  /// The logits of as many tokens as `compute` says: `logits[t]`, for the residual stream `hidden`.
+  /// Logits that follow some rows of the residual stream: `logits[i]` those of `rows[i]`.
   ///
-  /// - Throws: ``NonFiniteActivation``.
+  /// - Parameter compute: for as many tokens as there are rows.
+  /// - Throws: ``PassFailure``; its row is an index in `rows`.
   func logits(
-    of hidden: Rows, workspace: Workspace, compute: Compute, into logits: Rows
-  ) throws(NonFiniteActivation) {
-    compute.apply(norm, to: hidden, into: workspace.normalized)
+    of rows: [Int], workspace: Workspace, compute: Compute, into logits: Rows
+  ) throws(PassFailure) {
+    compute.pool.parallelFor(rows.count) { index in
+      compute.apply(norm, to: workspace.hidden[rows[index]], into: workspace.normalized[index])
+    }
     try compute.apply(
       [(output, logits)], to: workspace.normalized, activations: workspace.activations)
     if logitsScaling == 1 { return }
@@ -75,11 +72,15 @@ struct Decoder: Sendable {
     }
   }
 
-  private func embed(_ tokens: ArraySlice<TokenID>, into hidden: Rows, pool: WorkerPool) {
-    pool.parallelFor(tokens.count) { index in
-      let row = hidden[index]
-      embedding.copyRow(Int(tokens[tokens.startIndex + index]), into: row)
+  /// Embeds the tokens of a segment, and the angles of their positions.
+  private func begin(_ segment: Segment, workspace: Workspace, pool: WorkerPool) {
+    pool.parallelFor(segment.tokens.count) { index in
+      let row = workspace.hidden[segment.row + index]
+      embedding.copyRow(Int(segment.tokens[segment.tokens.startIndex + index]), into: row)
       for feature in 0..<hiddenSize { row[feature] *= embeddingMultiplier }
+      rotary?.fill(
+        position: segment.position + index, cosines: workspace.cosines[segment.row + index],
+        sines: workspace.sines[segment.row + index])
     }
   }
 }

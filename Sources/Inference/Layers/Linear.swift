@@ -30,11 +30,15 @@ struct Compute {
 
   /// `output[t] = norm(input[t])` for every token.
   func apply(_ norm: RMSNorm, to input: Rows, into output: Rows) {
-    pool.parallelFor(tokenCount) { token in
-      kernels.rmsNorm(
-        input[token], weight: norm.weight.floats, count: norm.count, epsilon: norm.epsilon,
-        output: output[token])
-    }
+    pool.parallelFor(tokenCount) { apply(norm, to: input[$0], into: output[$0]) }
+  }
+
+  /// The same for one row.
+  func apply(
+    _ norm: RMSNorm, to input: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>
+  ) {
+    kernels.rmsNorm(
+      input, weight: norm.weight.floats, count: norm.count, epsilon: norm.epsilon, output: output)
   }
 
   /// Products of several layers that read one input: `output[t]` receives `paddedRows` values,
@@ -42,17 +46,21 @@ struct Compute {
   ///
   /// - Parameter activations: scratch. Loaded once where block size and column scales agree, as they
   ///   do in slabs that Quarry writes.
-  /// - Throws: ``NonFiniteActivation``.
+  /// - Throws: ``PassFailure``.
   func apply(
     _ layers: [(linear: Linear, output: Rows)], to input: Rows, activations: Activations
-  ) throws(NonFiniteActivation) {
+  ) throws(PassFailure) {
     var rest = layers[...]
     while let first = rest.first?.linear.weight {
       let same = rest.prefix { $0.linear.weight.takesSameActivations(as: first) }
       rest = rest.dropFirst(same.count)
-      try activations.load(
-        input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: first,
-        precision: precision, kernels: kernels, pool: pool)
+      do throws(NonFiniteActivation) {
+        try activations.load(
+          input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: first,
+          precision: precision, kernels: kernels, pool: pool)
+      } catch {
+        throw PassFailure(row: error.token, reason: .activation)
+      }
       kernels.multiply(
         same.map {
           .init($0.linear.weight, output: $0.output.pointer, outputStride: $0.output.stride)

@@ -13,10 +13,10 @@ struct MLP: Sendable {
   let down: Linear
   let intermediateSize: Int
 
-  /// - Throws: ``NonFiniteActivation``.
+  /// - Throws: ``PassFailure``.
   func apply(
     to input: Rows, workspace: Workspace, compute: Compute, into result: Rows
-  ) throws(NonFiniteActivation) {
+  ) throws(PassFailure) {
     let gate = workspace.gateUp
     let up: Rows
     switch self.input {

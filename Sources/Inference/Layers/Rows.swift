@@ -33,6 +33,7 @@ final class Workspace {
   let context: Rows
   /// Gate and up projections, side by side.
   let gateUp: Rows
+  let slots = AttentionSlots()
   /// Of the rotary angles at the tokens' positions.
   let cosines: Rows
   let sines: Rows

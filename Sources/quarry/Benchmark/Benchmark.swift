@@ -9,6 +9,7 @@ import Tokenization
 struct Benchmark {
   let model: Model
   let repetitions: Int
+  private let cacheType: CacheType
   typealias Bandwidth = (kind: Ceilings.ReadProbe.Kind, bytesPerSecond: Double)
 
   /// Of each kind of memory that could be measured.
@@ -19,10 +20,11 @@ struct Benchmark {
   /// Tokens decoded in a run.
   static let decodedTokens = 16
 
-  init(model: Model, repetitions: Int) {
+  init(model: Model, cacheType: CacheType, repetitions: Int) {
     self.model = model
     self.repetitions = repetitions
-    workload = model.workload
+    self.cacheType = cacheType
+    workload = model.workload(cacheType: cacheType)
     // Many times any cache, but never what the system would have to make room for.
     let byteCount = min(2 << 30, (SystemMemory.availableByteCount ?? 4 << 30) / 4)
     var best: (probe: Ceilings.ReadProbe, bytesPerSecond: Double)?
@@ -67,12 +69,65 @@ struct Benchmark {
     }
   }
 
+  /// The attention of a prompt of `count` tokens, and nothing else; the ceiling is float32
+  /// multiply-adds.
+  func attention(_ count: Int) throws -> BenchmarkFigure {
+    let probe = AttentionProbe(model: model, tokenCount: count, cacheType: cacheType)
+    return try measure(.attention, tokens: count, depth: 0) {
+      Ceilings.fmaRate(pool: model.pool).map { $0 * Double(count) / probe.operationCount }
+    } run: {
+      if Interrupt.isRequested { throw CancellationError() }
+      return Double(count) / probe.run()
+    }
+  }
+
+  /// Choosing tokens for `count` sequences at once.
+  ///
+  /// The ceiling is that of one sequence: reading the weights for each token.
+  ///
+  /// - Throws: `InferenceError`; `CancellationError`.
+  func decodeBatch(_ count: Int) throws -> BenchmarkFigure {
+    let batch = Batch(model: model)
+    let limit = Self.decodedTokens + 2
+    let sessions = try (0..<count).map { _ in
+      try Session(
+        model: model, contextLength: min(limit, model.configuration.contextLength),
+        cacheType: cacheType)
+    }
+    let byteCount = Double(workload.weightByteCount)
+    let pairs = try PairedRates(repetitions) {
+      probe.bytesPerSecond(pool: model.pool) / byteCount
+    } run: {
+      for session in sessions { session.reset() }
+      var next = (0..<count).map { TokenID($0 % model.configuration.vocabularySize) }
+      let steps = min(limit, model.configuration.contextLength) - 1
+      var start = ContinuousClock.now
+      for step in 0...steps {
+        if Interrupt.isRequested { throw CancellationError() }
+        if step == 1 { start = .now }  // the first step makes room
+        let errors = batch.run(zip(sessions, next).map { .init($0, tokens: [$1]) }) {
+          next[$0] = TokenID(Self.largest($1))
+        }
+        if let error = errors.compactMap({ $0 }).first { throw error }
+      }
+      return Double(count * steps) / ((ContinuousClock.now - start) / .seconds(1))
+    }
+    return BenchmarkFigure(
+      phase: .decode, tokens: Self.decodedTokens, depth: 0, sequences: count, pairs: pairs)
+  }
+
+  private static func largest(_ logits: UnsafeBufferPointer<Float>) -> Int {
+    var best = 0
+    for index in logits.indices where logits[index] > logits[best] { best = index }
+    return best
+  }
+
   private func measure(
     _ phase: BenchmarkFigure.Phase, tokens: Int, depth: Int, ceiling: () -> Double?,
     run: () throws -> Double
   ) throws -> BenchmarkFigure {
     BenchmarkFigure(
-      phase: phase, tokens: tokens, depth: depth,
+      phase: phase, tokens: tokens, depth: depth, sequences: 1,
       pairs: try PairedRates(repetitions, ceiling: ceiling, run: run))
   }
 
@@ -99,13 +154,15 @@ struct Benchmark {
 
 /// One row of a benchmark's table.
 struct BenchmarkFigure {
-  enum Phase: String { case prefill, decode }
+  enum Phase: String { case prefill, decode, attention }
 
   let phase: Phase
   /// Tokens of a run.
   let tokens: Int
   /// Tokens in the context before them.
   let depth: Int
-  /// Tokens per second.
+  /// That run at once.
+  let sequences: Int
+  /// Tokens per second, of all sequences together.
   let pairs: PairedRates
 }

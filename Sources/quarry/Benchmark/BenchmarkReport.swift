@@ -8,10 +8,11 @@ struct BenchmarkReport {
   let json: JSONValue
 
   init(
-    _ subject: BenchmarkModel, bandwidths: [Benchmark.Bandwidth], figures: [BenchmarkFigure],
+    _ subject: BenchmarkModel, cacheType: CacheType, bandwidths: [Benchmark.Bandwidth],
+    figures: [BenchmarkFigure],
     predictedByteCount: Int
   ) {
-    let workload = subject.model.workload
+    let workload = subject.model.workload(cacheType: cacheType)
     json = .object([
       "quarry": .string(Quarry.version),
       "numerics": .integer(Reference.numericsVersion),
@@ -21,6 +22,7 @@ struct BenchmarkReport {
         "linear_weights": .integer(workload.linearWeightCount),
         "weight_bytes": .integer(subject.weightByteCount),
         "decoded_bytes_per_token": .integer(workload.weightByteCount),
+        "cache_type": .string(cacheType.rawValue),
         "cache_bytes_per_position": .integer(workload.cacheBytesPerPosition),
       ]),
       "machine": .object([
@@ -65,7 +67,8 @@ struct BenchmarkReport {
     func bytes(_ value: JSONValue?) -> String { value?.integer.map(Format.bytes) ?? "unknown" }
     var lines = [
       "model     \(Self.title(json)): \(bytes(model?["weight_bytes"])) of weights, "
-        + "\(bytes(model?["decoded_bytes_per_token"])) read for a token",
+        + "\(bytes(model?["decoded_bytes_per_token"])) read for a token, "
+        + "\(model?["cache_type"]?.string ?? "") cache",
       "machine   \(machine?["processor"]?.string ?? ""), \(machine?["threads"]?.plain ?? "") threads, "
         + "\(machine?["instruction_set"]?.string ?? ""), numerics \(json["numerics"]?.plain ?? "")",
       "loading   \(Format.decimal(json["load_seconds"]?.double ?? 0, 2)) s",
@@ -84,12 +87,14 @@ struct BenchmarkReport {
         "against   \(Self.title(earlier)), quarry \(earlier["quarry"]?.plain ?? "")", at: 5)
     }
     let rows = (json["results"]?.array ?? []).map { row($0, earlier) }
-    let header = ["", "tokens", "depth", "tokens/s", "ceiling", "share", "spread", "against"]
+    let header = [
+      "", "tokens", "depth", "sequences", "tokens/s", "ceiling", "share", "spread", "against",
+    ]
     lines.append(
       Format.table(
-        Array(header.prefix(earlier == nil ? 7 : 8)),
-        rows.map { Array($0.prefix(earlier == nil ? 7 : 8)) },
-        right: [1, 2, 3, 4, 5, 6, 7]))
+        Array(header.prefix(earlier == nil ? 8 : 9)),
+        rows.map { Array($0.prefix(earlier == nil ? 8 : 9)) },
+        right: [1, 2, 3, 4, 5, 6, 7, 8]))
     return lines.joined(separator: "\n")
   }
 
@@ -98,12 +103,13 @@ struct BenchmarkReport {
       value?.double.map { Format.decimal($0 * 100, 1) }
     }
     let before = earlier?["results"]?.array?.first { other in
-      ["phase", "tokens", "depth"].allSatisfy { result[$0] == other[$0] }
+      ["phase", "tokens", "depth", "sequences"].allSatisfy { result[$0] == other[$0] }
     }
     let rate = result["tokens_per_second"]?.double ?? 0
     let spread = (result["share_range"]?.array ?? []).compactMap(percent)
     return [
       result["phase"]?.string ?? "", result["tokens"]?.plain ?? "", result["depth"]?.plain ?? "",
+      result["sequences"]?.plain ?? "",
       Format.decimal(rate, 2),
       result["ceiling_tokens_per_second"]?.double.map { Format.decimal($0, 1) } ?? "",
       percent(result["share_of_ceiling"]).map { $0 + " %" } ?? "",
@@ -125,7 +131,7 @@ extension BenchmarkFigure {
       JSONObject(
         [
           ("phase", .string(phase.rawValue)), ("tokens", .integer(tokens)),
-          ("depth", .integer(depth)),
+          ("depth", .integer(depth)), ("sequences", .integer(sequences)),
         ] + pairs.members(unit: "tokens_per_second")))
   }
 }

@@ -13,8 +13,9 @@ struct Bench: ParsableCommand {
       Prefill is reading a prompt, decode is choosing tokens one by one; both are whole: attention, \
       norms, output projection and sampling are inside the time. Two ceilings are measured in the same \
       run, before and after every repetition: int8 operations per second for prefill (two for each \
-      weight of the linear layers), reading memory for decode (the bytes that a token reads). The share \
-      is the median of the repetitions' shares.
+      weight of the linear layers), reading memory for decode (the bytes that a token reads; for several \
+      sequences at once, those of one). Attention alone is measured beside float32 multiply-adds. The \
+      share is the median of the repetitions' shares.
 
       A shape or a config.json gets random weights in memory; nothing is downloaded or quantized.
 
@@ -23,6 +24,8 @@ struct Bench: ParsableCommand {
         quarry bench --shape 2b --recipe q4s --json > before.json
         quarry bench --shape 2b --recipe q4s --compare before.json
         quarry bench config.json --prefill 512 --depths 0 --repetitions 9
+        quarry bench --shape 2b --batch 1,4,8
+        quarry bench --shape 2b --prefill 512,8192 --depths 8192 --attention 8192 --kv q8
         quarry bench --kernels
       """)
 
@@ -38,6 +41,10 @@ struct Bench: ParsableCommand {
   var prefill = CountList(counts: [128, 512, 2048])
   @Option(help: "Tokens in the context before decoding, separated by commas.")
   var depths = CountList(counts: [0, 4096])
+  @Option(help: "Lengths of prompts of which attention alone is measured, separated by commas.")
+  var attention = CountList(counts: [])
+  @Option(help: "Numbers of sequences that decode at once, separated by commas.")
+  var batch = CountList(counts: [])
   @Option(help: "Repetitions of every measurement.")
   var repetitions = 5
   @Option(help: "A report written earlier with --json to compare with.", completion: .file())
@@ -45,6 +52,7 @@ struct Bench: ParsableCommand {
   @Flag(help: "Measure matrix products alone, for every quantized encoding, without a model.")
   var kernels = false
   @OptionGroup var loading: LoadingOptions
+  @OptionGroup var cache: CacheOptions
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Print JSON.")
   var json = false
@@ -70,11 +78,12 @@ struct Bench: ParsableCommand {
     let earlier = try compare.map(BenchmarkReport.read)
     let subject = try load(pool: runtime.makePool())
     let (longest, lengths, depths) = try fitting(subject)
-    let session = try Session(model: subject.model, contextLength: longest)
+    let session = try Session(
+      model: subject.model, contextLength: longest, cacheType: cache.kv)
     session.isCancelled = { Interrupt.isRequested }
     let predicted = MemoryPrediction(
       weightByteCount: subject.weightByteCount, configuration: subject.model.configuration,
-      contextLength: longest)
+      contextLength: longest, cacheType: cache.kv)
     let results: (bandwidths: [Benchmark.Bandwidth], figures: [BenchmarkFigure])
     do {
       results = try measure(subject.model, lengths, depths, in: session)
@@ -83,7 +92,7 @@ struct Bench: ParsableCommand {
     }
     // What the ceilings were measured with is gone now, and not counted as resident.
     let report = BenchmarkReport(
-      subject, bandwidths: results.bandwidths, figures: results.figures,
+      subject, cacheType: cache.kv, bandwidths: results.bandwidths, figures: results.figures,
       predictedByteCount: predicted.total)
     if json {
       try Console.write(report.json.serialized(indented: true) + "\n")
@@ -98,8 +107,11 @@ struct Bench: ParsableCommand {
   ) throws -> (bandwidths: [Benchmark.Bandwidth], figures: [BenchmarkFigure]) {
     let progress = Progress("measuring")
     defer { progress.finish() }
-    let benchmark = Benchmark(model: model, repetitions: repetitions)
-    let total = lengths.count + depths.count
+    let benchmark = Benchmark(
+      model: model, cacheType: cache.kv, repetitions: repetitions)
+    let batches = batch.counts.filter { $0 > 0 }
+    let attentions = attention.counts.filter { $0 > 0 }
+    let total = lengths.count + depths.count + batches.count + attentions.count
     var figures: [BenchmarkFigure] = []
     for length in lengths {
       progress.update(figures.count, of: total, "prefill of \(length) tokens")
@@ -108,6 +120,14 @@ struct Bench: ParsableCommand {
     for depth in depths {
       progress.update(figures.count, of: total, "decode after \(depth) tokens")
       figures.append(try benchmark.decode(depth: depth, in: session))
+    }
+    for length in attentions {
+      progress.update(figures.count, of: total, "attention of \(length) tokens")
+      figures.append(try benchmark.attention(length))
+    }
+    for count in batches {
+      progress.update(figures.count, of: total, "decode of \(count) sequences")
+      figures.append(try benchmark.decodeBatch(count))
     }
     return (benchmark.bandwidths, figures)
   }
@@ -149,7 +169,8 @@ struct Bench: ParsableCommand {
     let configuration = subject.model.configuration
     func fits(_ positions: Int) -> Bool {
       let cache = MemoryPrediction(
-        weightByteCount: 0, configuration: configuration, contextLength: positions)
+        weightByteCount: 0, configuration: configuration, contextLength: positions,
+        cacheType: cache.kv)
       return positions <= configuration.contextLength
         && cache.total <= SystemMemory.availableByteCount ?? .max
     }
@@ -159,7 +180,9 @@ struct Bench: ParsableCommand {
     if lengths.count < prefill.counts.count || depths.count < self.depths.counts.count {
       Console.note("left out: what does not fit into the model's context or into memory")
     }
-    guard let longest = (lengths.map { $0 + 1 } + depths.map(positions)).max() else {
+    let longest = (lengths.map { $0 + 1 } + depths.map(positions)).max()
+    guard let longest = longest ?? (batch.counts.isEmpty && attention.counts.isEmpty ? nil : 1)
+    else {
       throw InputError("there is nothing to measure")
     }
     return (longest, lengths, depths)

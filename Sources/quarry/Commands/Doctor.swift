@@ -10,7 +10,8 @@ struct Doctor: ParsableCommand {
     abstract: "Show what this machine can do and which kernels run on it.",
     discussion: """
       Measures for about two seconds: how fast memory is read and how many int8 operations there are \
-      in a second. Decoding is bound by the first, reading a prompt by the second.
+      in a second, and float32 multiply-adds. Decoding is bound by the first, reading a prompt by the \
+      second and, the longer it is, by the third.
 
       EXAMPLES
         quarry doctor
@@ -58,6 +59,7 @@ extension Doctor {
       "unicode": .string(Tokenizer.unicodeVersion),
       "read_bandwidth_bytes_per_second": .double(
         Ceilings.readBandwidth(pool: pool, byteCount: 512 << 20)),
+      "float32_operations_per_second": Ceilings.fmaRate(pool: pool).map { .double($0) } ?? .null,
       "int8_operations_per_second": Ceilings.int8Peak(pool: pool).map { .double($0) } ?? .null,
     ])
     try Console.write((json ? report.serialized(indented: true) : Self.text(report)) + "\n")
@@ -100,6 +102,12 @@ extension Doctor {
       (
         "reading memory",
         Format.decimal((report["read_bandwidth_bytes_per_second"]?.double ?? 0) / 1e9, 1) + " GB/s"
+      ),
+      (
+        "float32 peak",
+        report["float32_operations_per_second"]?.double.map {
+          Format.decimal($0 / 1e12, 2) + " Tflop/s"
+        } ?? "not measured without vector kernels"
       ),
       (
         "int8 peak",

@@ -43,7 +43,7 @@ extension Inspection {
       + slab.metadata.sorted { $0.key < $1.key }.map { key, value in
         let lines = value.split(separator: "\n").map { JSONValue.string(String($0)) }
         return (key, lines.count > 1 ? .array(lines) : .string(value))
-      }
+      } + Self.cacheFacts(slab.asset(named: "config.json"))
     configuration =
       slab.asset(named: "config.json").flatMap { try? JSONValue(parsing: $0) } ?? .null
     assets = slab.assets.map { ($0.name, $0.bytes.count) }
@@ -78,7 +78,9 @@ extension Inspection {
   ) {
     path = directory
     kind = "checkpoint"
-    facts = [("files", .array(files.map { .string($0) })), fact]
+    facts =
+      [("files", .array(files.map { .string($0) })), fact]
+      + Self.cacheFacts(assets.first { $0.name == "config.json" }?.bytes)
     configuration =
       assets.first { $0.name == "config.json" }.flatMap { try? JSONValue(parsing: $0.bytes) }
       ?? .null

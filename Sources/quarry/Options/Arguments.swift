@@ -9,6 +9,7 @@ public import Tokenization
 extension Recipe: ExpressibleByArgument {}
 extension ActivationPrecision: ExpressibleByArgument {}
 extension WeightLoading: ExpressibleByArgument {}
+extension CacheType: ExpressibleByArgument {}
 
 extension SlabProfile: ExpressibleByArgument {
   public init?(argument: String) { self.init(name: argument) }

@@ -11,6 +11,7 @@ struct EngineOptions: ParsableArguments {
   @Option(help: "int8: activations are quantized too; f32: slow and exact, to tell errors apart.")
   var activations = ActivationPrecision.int8
   @OptionGroup var loading: LoadingOptions
+  @OptionGroup var cache: CacheOptions
 
   /// Loads the model, with progress where that takes time, and warns before it if it will not fit.
   func load(_ argument: SlabArgument) throws -> Model {
@@ -22,13 +23,16 @@ struct EngineOptions: ParsableArguments {
   }
 
   func makeSession(_ model: Model) throws -> Session {
-    let session = try Session(model: model, contextLength: context, activations: activations)
+    let session = try Session(
+      model: model, contextLength: context, activations: activations, cacheType: cache.kv)
     session.isCancelled = { Interrupt.isRequested }
     return session
   }
 
   private func warnAboutMemory(_ slab: Slab) throws {
-    let needed = try MemoryPrediction(slab: slab, contextLength: context).total
+    let needed = try MemoryPrediction(
+      slab: slab, contextLength: context, cacheType: cache.kv
+    ).total
     guard let available = SystemMemory.availableByteCount, needed > available else { return }
     Console.warn(
       "weights and a full KV cache take \(Format.bytes(needed)), and \(Format.bytes(available)) of "

@@ -1,0 +1,69 @@
+import TensorCore
+import Tokenization
+
+/// Takes tokens of one or more sequences through a model: the scratch memory of it, which is reused
+/// from pass to pass and grows with the longest.
+final class ForwardPass {
+  let model: Model
+  let activations: ActivationPrecision
+  private var workspace: Workspace
+  private var logitsBuffer = AlignedBuffer(byteCount: 0)
+  /// Tokens whose logits are computed together: few, for a row has the length of the vocabulary.
+  static let logitsBatch = 16
+
+  init(model: Model, activations: ActivationPrecision) {
+    self.model = model
+    self.activations = activations
+    workspace = Workspace(shape: model.shape, tokenCapacity: 1)
+  }
+
+  private func compute(tokenCount: Int) -> Compute {
+    Compute(
+      kernels: model.kernels, pool: model.pool, precision: activations, tokenCount: tokenCount)
+  }
+
+  /// Runs segments, whose rows are consecutive from 0.
+  ///
+  /// - Throws: ``PassFailure``; the caches then hold nothing that may be used past the positions
+  ///   before.
+  func run(_ segments: [Segment]) throws(PassFailure) {
+    guard let count = segments.last?.rows.upperBound else { return }
+    if workspace.tokenCapacity < count {
+      workspace = Workspace(shape: model.shape, tokenCapacity: count)
+    }
+    for segment in segments { segment.cache.reserve(segment.position + segment.tokens.count) }
+    let plan = AttentionPlan(segments, shape: model.shape, threadCount: model.pool.threadCount)
+    try model.decoder.forward(
+      segments, plan: plan, workspace: workspace, compute: compute(tokenCount: count))
+  }
+
+  /// The logits that follow rows of the last pass, at most ``logitsBatch`` of them; nil in place of
+  /// those that are not finite. They are valid until the next call.
+  ///
+  /// - Throws: ``PassFailure``; its row is an index in `rows`.
+  func logits(of rows: [Int]) throws(PassFailure) -> [UnsafeBufferPointer<Float>?] {
+    precondition(rows.count <= Self.logitsBatch)
+    let decoder = model.decoder
+    let stride = decoder.output.weight.geometry.paddedRows
+    if logitsBuffer.byteCount < rows.count * stride * 4 {
+      logitsBuffer = AlignedBuffer(byteCount: rows.count * stride * 4)
+    }
+    let logits = Rows(logitsBuffer.floats, stride: stride)
+    try decoder.logits(
+      of: rows, workspace: workspace, compute: compute(tokenCount: rows.count), into: logits)
+    return rows.indices.map { index in
+      let values = UnsafeBufferPointer(start: logits[index], count: model.shape.vocabularySize)
+      return values.allFinite ? values : nil
+    }
+  }
+}
+
+extension UnsafeBufferPointer<Float> {
+  /// Whether no element is infinite or not a number.
+  fileprivate var allFinite: Bool {
+    var exponents: UInt32 = 0
+    // An exponent of all ones, plus one in its last place, carries into the sign bit.
+    for value in self { exponents |= (value.bitPattern & 0x7FFF_FFFF) &+ 0x0080_0000 }
+    return exponents & 0x8000_0000 == 0
+  }
+}
