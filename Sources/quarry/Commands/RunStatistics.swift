@@ -37,7 +37,7 @@ struct RunStatistics {
     firstTokenSeconds = (asked - Quarry.start + summary.prefillTime) / .seconds(1)
     peakByteCount = SystemMemory.peakByteCount
     cacheByteCount = session.cacheByteCount
-    let workload = model.workload
+    let workload = model.workload(cacheType: session.cacheType)
     weightBytesPerToken = workload.weightByteCount
     readBandwidth = Ceilings.readBandwidth(pool: model.pool, byteCount: 512 << 20)
     int8Peak = (0..<3).compactMap { _ in Ceilings.int8Rate(pool: model.pool) }.max()
