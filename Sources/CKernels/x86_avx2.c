@@ -213,6 +213,7 @@ INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
 #define STREAM_TOKENS 4
+#define STREAM_UNROLLING 4
 #define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
 #define FOR_EACH_STREAM_WIDTH FOR_EACH_GROUP_WIDTH
 // Queries that attention takes together, and the sums that they share: 8 registers of 16.

@@ -110,6 +110,8 @@ INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
 #define FOR_EACH_GROUP_WIDTH(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
 // Without a tile: as many tokens as one panel's sums and accumulators leave registers for.
 #define STREAM_TOKENS 12
+// Steps of eight columns that are one piece of code; more leave the compiler too few registers.
+#define STREAM_UNROLLING 2
 #define FOR_EACH_STREAM_WIDTH(CASE) \
   FOR_EACH_GROUP_WIDTH(CASE) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 // Queries that attention takes together, and the sums that they share: half of the registers.

@@ -58,7 +58,7 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
 #pragma clang loop unroll(full)
     for (int g = 0; g < width; g++) dots[g][0] = dots[g][1] = i_zero();
     const int8_t *codes = x->codes + block * block_size * width;
-#pragma clang loop unroll(full)
+#pragma clang loop unroll_count(STREAM_UNROLLING)
     for (int k = 0; k < block_size; k += 8) {
       operand low, high;
       if (bits == 4) {
