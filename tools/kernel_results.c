@@ -207,7 +207,7 @@ static ck_cache_tile cache_tile(const ck_kernels *k, int type, int64_t count, in
                                 float scale) {
   int64_t size = type == CK_CACHE_F32 ? 4 : type == CK_CACHE_F16 ? 2 : 1;
   int64_t room = (count + 31) / 32 * 32, elements = room * head_size * size;
-  ck_cache_tile tile = {bytes(elements), bytes(elements), take(1024), take(1024), type};
+  ck_cache_tile tile = {bytes(elements), bytes(elements), take(1024), take(1024), type, k};
   memset(tile.key_scales, 0, 1024);
   memset(tile.value_scales, 0, 1024);
   for (int64_t p = 0; p < count; p++) {

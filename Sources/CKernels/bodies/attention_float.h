@@ -5,12 +5,10 @@ INLINE f32x16 load_cached(const void *elements, int64_t index, const int type) {
                               : f_load((const float *)elements + index);
 }
 
-// How far ahead memory is asked for, in elements: the cache of a long context comes from far away.
-#define CACHE_AHEAD 2048
-
+// Asks for memory a whole phase ahead, for the cache of a long context comes from far away: for values
+// while keys are read, and for the next tile's keys while values are.
 INLINE void prefetch_cached(const void *elements, int64_t index, const int type) {
-  __builtin_prefetch((const char *)elements +
-                     (index + CACHE_AHEAD) * (type == CK_CACHE_F16 ? 2 : 4));
+  __builtin_prefetch((const char *)elements + index * (type == CK_CACHE_F16 ? 2 : 4));
 }
 
 // Scores of `width` queries with `vectors` groups of sixteen positions from `group` on.
@@ -26,7 +24,7 @@ INLINE void score_groups(const ck_cache_tile *tile, const ck_query *queries, int
     for (int v = 0; v < vectors; v++) {
       int64_t index = ((group + v) * head_size + d) * 16;
       keys[v] = load_cached(tile->keys, index, type);
-      if (width < QUERY_BLOCK) prefetch_cached(tile->keys, index, type);
+      if (width < QUERY_BLOCK) prefetch_cached(tile->values, index, type);
     }
 #pragma clang loop unroll(full)
     for (int q = 0; q < width; q++) {
@@ -73,7 +71,7 @@ INLINE void weigh_elements(const ck_cache_tile *tile, ck_query *queries, int64_t
     for (int v = 0; v < vectors; v++) {
       int64_t index = p * head_size + d + v * 16;
       values[v] = load_cached(tile->values, index, type);
-      if (width < QUERY_BLOCK) prefetch_cached(tile->values, index, type);
+      if (width < QUERY_BLOCK) prefetch_cached(tile->next, index, type);
     }
 #pragma clang loop unroll(full)
     for (int q = 0; q < width; q++) {

@@ -13,15 +13,14 @@ INLINE void score_groups_int8(const ck_cache_tile *tile, const ck_query *queries
   for (int i = 0; i < width * vectors; i++) sums[i] = i_zero();
 #pragma clang loop unroll(full)
   for (int v = 0; v < vectors; v++) bias[v] = i_zero();
-  const int8_t *lines = (const int8_t *)tile->keys + group * head_size * 16;
   for (int64_t d = 0; d < head_size; d += 4) {
     operand keys[4 * ATTENTION_SUMS / QUERY_BLOCK];
 #pragma clang loop unroll(full)
     for (int v = 0; v < vectors; v++) {
-      const int8_t *line = lines + (v * head_size + d) * 16;
-      keys[v] = operand_of(i_load(line));
+      int64_t line = ((group + v) * head_size + d) * 16;
+      keys[v] = operand_of(i_load((const int8_t *)tile->keys + line));
       bias[v] = add_bias(bias[v], keys[v]);
-      if (width < QUERY_BLOCK) __builtin_prefetch(line + 2 * CACHE_AHEAD);
+      if (width < QUERY_BLOCK) __builtin_prefetch((const int8_t *)tile->values + line);
     }
 #pragma clang loop unroll(full)
     for (int q = 0; q < width; q++) {
@@ -86,15 +85,14 @@ INLINE void weigh_elements_int8(const ck_cache_tile *tile, ck_query *queries, in
     i32x16 dots[ATTENTION_SUMS];
 #pragma clang loop unroll(full)
     for (int i = 0; i < width * vectors; i++) dots[i] = i_zero();
-    const int8_t *lines = (const int8_t *)tile->values + b * WEIGHT_BLOCK * head_size + d * 4;
 #pragma clang loop unroll(full)
     for (int p = 0; p < WEIGHT_BLOCK; p += 4) {
       i32x16 values[4];
 #pragma clang loop unroll(full)
       for (int v = 0; v < vectors; v++) {
-        const int8_t *line = lines + p * head_size + v * 64;
-        values[v] = i_load(line);
-        if (width < QUERY_BLOCK) __builtin_prefetch(line + 2 * CACHE_AHEAD);
+        int64_t line = (b * WEIGHT_BLOCK + p) * head_size + d * 4 + v * 64;
+        values[v] = i_load((const int8_t *)tile->values + line);
+        if (width < QUERY_BLOCK) __builtin_prefetch((const int8_t *)tile->next + line);
       }
 #pragma clang loop unroll(full)
       for (int q = 0; q < width; q++) {

@@ -56,6 +56,8 @@ typedef struct {
   void *keys, *values;
   float *key_scales, *value_scales;
   int32_t type;
+  /// The keys that will be read next, those of another tile; any address will do.
+  const void *next;
 } ck_cache_tile;
 
 /// One query on its way through the tiles of a KV head, in order of position.

@@ -28,7 +28,7 @@ extension Kernels {
     guard let table else {
       return Reference.enter(key: key, value: value, size: size, position: position, tile: tile)
     }
-    var memory = ck_cache_tile(tile)
+    var memory = ck_cache_tile(tile, next: tile)
     return table.pointee.enter(
       &memory, key, value, Int64(size), Int64(tile.headSize), Int64(position))
   }
@@ -61,7 +61,8 @@ extension Kernels {
         }
       }
       for index in range {
-        var memory = ck_cache_tile(tiles[index])
+        var memory = ck_cache_tile(
+          tiles[index], next: tiles[index + 1 < range.upperBound ? index + 1 : range.lowerBound])
         table.pointee.attend(
           &memory, Int64(index * AttentionTile.positions), states, Int64(queries.count),
           Int64(tiles.headSize), scale)
@@ -132,7 +133,7 @@ extension AttentionQuery {
 }
 
 extension ck_cache_tile {
-  fileprivate init(_ tile: AttentionTile) {
+  fileprivate init(_ tile: AttentionTile, next: AttentionTile) {
     let type =
       switch tile.type {
       case .f32: CK_CACHE_F32
@@ -141,6 +142,6 @@ extension ck_cache_tile {
       }
     self.init(
       keys: tile.keys, values: tile.values, key_scales: tile.type == .q8 ? tile.keyScales : nil,
-      value_scales: tile.type == .q8 ? tile.valueScales : nil, type: Int32(type))
+      value_scales: tile.type == .q8 ? tile.valueScales : nil, type: Int32(type), next: next.keys)
   }
 }
