@@ -3,224 +3,91 @@ import Testing
 
 @testable import TensorCore
 
-/// The encodings, with each kind of activations that they can be multiplied with.
-private let products: [(BlockEncoding, ActivationPrecision)] =
-  BlockEncoding.allCases.flatMap { encoding in
-    encoding.isQuantized ? [(encoding, .int8), (encoding, .f32)] : [(encoding, .f32)]
-  }
-
 // One suite for each instruction set, so that one which the machine lacks shows as skipped.
 
-@Suite
-struct ScalarKernelTests {
-  private let checks = KernelChecks(.scalar)
-
-  @Test(arguments: products)
-  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.smallProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.patterns(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.invariance(encoding, precision: precision)
-  }
-
-  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
-
-  @Test func norms() { checks.norms() }
-
-  @Test func gates() { checks.gates() }
-
-  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
-  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
-
-  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
+@Suite struct ScalarKernelTests {
+  @Test(arguments: KernelCheck.all.filter { !$0.isLarge })
+  func agree(check: KernelCheck) throws { try check.run(KernelChecks(.scalar)) }
 }
 
 @Suite(.enabled(if: InstructionSet.avx2.isSupported, "this processor has no AVX2 and FMA"))
 struct AVX2KernelTests {
-  private let checks = KernelChecks(.avx2)
-
-  @Test(arguments: products)
-  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.smallProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.largeProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.patterns(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.invariance(encoding, precision: precision)
-  }
-
-  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
-
-  @Test func norms() { checks.norms() }
-
-  @Test func gates() { checks.gates() }
-
-  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
-  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
-
-  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
+  @Test(arguments: KernelCheck.all)
+  func agree(check: KernelCheck) throws { try check.run(KernelChecks(.avx2)) }
 }
 
 @Suite(.enabled(if: ck_kernels_avxvnni() != nil, "this processor has no AVX-VNNI"))
 struct AVXVNNIKernelTests {
-  private let checks = KernelChecks(Kernels(.avxvnni, table: ck_kernels_avxvnni()))
-
-  @Test(arguments: products)
-  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.smallProducts(encoding, precision: precision)
+  @Test(arguments: KernelCheck.all)
+  func agree(check: KernelCheck) throws {
+    try check.run(KernelChecks(Kernels(.avxvnni, table: ck_kernels_avxvnni())))
   }
-
-  @Test(arguments: products)
-  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.largeProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.patterns(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.invariance(encoding, precision: precision)
-  }
-
-  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
-
-  @Test func norms() { checks.norms() }
-
-  @Test func gates() { checks.gates() }
-
-  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
-  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
-
-  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }
 
 /// The same kernels, encoded as AVX-512 does.
 @Suite(.enabled(if: ck_kernels_avx512vl() != nil, "this processor has no AVX-512 VL and VNNI"))
 struct AVX512VLKernelTests {
-  private let checks = KernelChecks(Kernels(.avxvnni, table: ck_kernels_avx512vl()))
-
-  @Test(arguments: products)
-  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.smallProducts(encoding, precision: precision)
+  @Test(arguments: KernelCheck.all)
+  func agree(check: KernelCheck) throws {
+    try check.run(KernelChecks(Kernels(.avxvnni, table: ck_kernels_avx512vl())))
   }
-
-  @Test(arguments: products)
-  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.largeProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.patterns(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.invariance(encoding, precision: precision)
-  }
-
-  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
-
-  @Test func norms() { checks.norms() }
-
-  @Test func gates() { checks.gates() }
-
-  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
-  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
-
-  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
 }
 
 @Suite(.enabled(if: InstructionSet.avx512vnni.isSupported, "this processor has no AVX-512 VNNI"))
 struct AVX512VNNIKernelTests {
-  private let checks = KernelChecks(.avx512vnni)
-
-  @Test(arguments: products)
-  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.smallProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.largeProducts(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.patterns(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.invariance(encoding, precision: precision)
-  }
-
-  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
-
-  @Test func norms() { checks.norms() }
-
-  @Test func gates() { checks.gates() }
-
-  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
-  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
-
-  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
+  @Test(arguments: KernelCheck.all)
+  func agree(check: KernelCheck) throws { try check.run(KernelChecks(.avx512vnni)) }
 }
 
-@Suite(
-  .enabled(
-    if: InstructionSet.neon.isSupported, "no NEON here; tools/check-neon emulates it"))
+@Suite(.enabled(if: InstructionSet.neon.isSupported, "no NEON here; tools/check-neon emulates it"))
 struct NEONKernelTests {
-  private let checks = KernelChecks(.neon)
+  @Test(arguments: KernelCheck.all)
+  func agree(check: KernelCheck) throws { try check.run(KernelChecks(.neon)) }
+}
 
-  @Test(arguments: products)
-  func smallProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.smallProducts(encoding, precision: precision)
-  }
+/// One comparison with ``Reference``, of any instruction set's kernels.
+struct KernelCheck: Sendable, CustomTestStringConvertible {
+  let testDescription: String
+  /// Too much for the reference to be compared with itself.
+  var isLarge = false
+  let run: @Sendable (KernelChecks) throws -> Void
 
-  @Test(arguments: products)
-  func largeProducts(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.largeProducts(encoding, precision: precision)
-  }
+  static let all: [KernelCheck] =
+    products.flatMap { encoding, precision in
+      let product = "\(encoding.name) and \(precision)"
+      return [
+        KernelCheck(testDescription: "small products of \(product)") {
+          try $0.smallProducts(encoding, precision: precision)
+        },
+        KernelCheck(testDescription: "large products of \(product)", isLarge: true) {
+          try $0.largeProducts(encoding, precision: precision)
+        },
+        KernelCheck(testDescription: "patterns of \(product)") {
+          try $0.patterns(encoding, precision: precision)
+        },
+        KernelCheck(testDescription: "invariance of \(product)") {
+          try $0.invariance(encoding, precision: precision)
+        },
+      ]
+    }
+    + CacheType.allCases.flatMap { type in
+      [16, 20, 32, 64, 80, 128, 192].map { headSize in
+        KernelCheck(testDescription: "attention over \(type), heads of \(headSize)") {
+          $0.attentions(type, headSize: headSize)
+        }
+      } + [KernelCheck(testDescription: "a cache of \(type)") { $0.entering(type) }]
+    }
+    + [
+      KernelCheck(testDescription: "activations that are not finite") {
+        try $0.nonFiniteActivations()
+      },
+      KernelCheck(testDescription: "norms") { $0.norms() },
+      KernelCheck(testDescription: "gates") { $0.gates() },
+    ]
 
-  @Test(arguments: products)
-  func patterns(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.patterns(encoding, precision: precision)
-  }
-
-  @Test(arguments: products)
-  func invariance(encoding: BlockEncoding, precision: ActivationPrecision) throws {
-    try checks.invariance(encoding, precision: precision)
-  }
-
-  @Test func nonFiniteActivations() throws { try checks.nonFiniteActivations() }
-
-  @Test func norms() { checks.norms() }
-
-  @Test func gates() { checks.gates() }
-
-  @Test(arguments: CacheType.allCases, [16, 20, 32, 64, 80, 128, 192])
-  func attention(type: CacheType, headSize: Int) { checks.attentions(type, headSize: headSize) }
-
-  @Test(arguments: CacheType.allCases) func cache(type: CacheType) { checks.entering(type) }
+  /// The encodings, with each kind of activations that they can be multiplied with.
+  private static let products: [(BlockEncoding, ActivationPrecision)] =
+    BlockEncoding.allCases.flatMap { encoding in
+      encoding.isQuantized ? [(encoding, .int8), (encoding, .f32)] : [(encoding, .f32)]
+    }
 }
