@@ -5,6 +5,8 @@ public import Quantization
 public enum ConversionError: Error, Equatable, CustomStringConvertible {
   /// The source turned out not to be acceptable, as with a weight that is not finite.
   case checkpoint(CheckpointError)
+  /// The recipe does not fit the checkpoint.
+  case recipe(RecipeError)
   /// A tensor cannot be encoded.
   case quantization(tensor: String, QuantizationError)
   /// The output cannot be written.
@@ -24,6 +26,7 @@ public enum ConversionError: Error, Equatable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .checkpoint(let error): "\(error)"
+    case .recipe(let error): "\(error)"
     case .quantization(let tensor, let error): "tensor \(tensor): \(error)"
     case .output(let error): "\(error)"
     case .cancelled(let path): "cancelled; \(path) has not been written"

@@ -4,20 +4,45 @@ public import TensorCore
 /// What a conversion will write, in the order of the file: the matrices of the layers ascending,
 /// one-dimensional tensors, output projection, embedding. Costs nothing to make.
 public struct ConversionPlan: Sendable {
+  /// Tensors that are converted together, and after which a conversion can be taken up again.
+  public struct Step: Sendable {
+    /// What the tensors of a step have in common.
+    public enum Kind: Sendable, Hashable {
+      /// The matrices of one decoder layer.
+      case layer(Int)
+      /// All one-dimensional tensors, those of the layers included.
+      case vectors
+      /// The output projection of a model whose embedding is not also that.
+      case output
+      /// The embedding, last: where it is also the output projection, its input is known only then.
+      case embedding
+    }
+
+    public let kind: Kind
+    /// In the order in which they are written; never empty.
+    public let entries: [Entry]
+  }
+
   /// One tensor and what becomes of it.
   public struct Entry: Sendable {
     /// The tensor of the checkpoint.
     public let tensor: TensorDescriptor
     /// What the tensor does in the model.
     public let role: TensorRole
+    /// Decoder layer, from 0; nil for a tensor outside the layers.
+    public let layer: Int?
     /// Element type in the checkpoint.
     public let sourceType: ElementType
     /// Nil for tensors that stay plain float32.
     public let encoding: BlockEncoding?
+    /// Place of the rule that chose the encoding among the recipe's; nil for tensors that stay plain.
+    public let ruleIndex: Int?
     /// Bytes of all streams, padding of rows and columns included, uncompressed.
     public let logicalByteCount: Int
   }
 
+  /// One for each layer, ascending; then vectors, output, embedding, those that there are.
+  public let steps: [Step]
   /// One for each tensor, in the order in which they are written.
   public let entries: [Entry]
   private let assetByteCount: Int
@@ -37,26 +62,38 @@ public struct ConversionPlan: Sendable {
   }
 
   /// What `recipe` makes of the tensors of `checkpoint`; reads no weights.
-  public init(_ checkpoint: Checkpoint, recipe: Recipe) {
-    var layers: [Entry] = []
-    var plain: [Entry] = []
-    var ends: [Entry] = []
-    for (name, _) in checkpoint.configuration.expectedTensors {
+  ///
+  /// - Throws: ``RecipeError/unmatched(recipe:tensors:)``.
+  public init(_ checkpoint: Checkpoint, recipe: Recipe) throws(RecipeError) {
+    let configuration = checkpoint.configuration
+    var steps: [Step.Kind: [Entry]] = [:]
+    var unmatched: [String] = []
+    for (name, _) in configuration.expectedTensors {
       // A checkpoint has been checked against its configuration, whose names all have roles.
       guard let tensor = checkpoint.descriptor(named: name), let type = tensor.elementType,
         let role = TensorRole(tensorName: name)
       else { preconditionFailure("\(name) has no role") }
-      let encoding = recipe.encoding(for: role)
+      let layer = TensorRole.layer(ofTensor: name)
+      let rule =
+        role.isMatrix
+        ? recipe.ruleIndex(
+          forTensor: name, role: role, layer: layer, layerCount: configuration.layerCount) : nil
+      if role.isMatrix, rule == nil { unmatched.append(name) }
+      let encoding = rule.map { recipe.rules[$0].encoding }
       let entry = Entry(
-        tensor: tensor, role: role, sourceType: type, encoding: encoding,
-        logicalByteCount: Self.byteCount(tensor, encoding))
-      switch role {
-      case .norm, .bias: plain.append(entry)
-      case .attention, .mlp: layers.append(entry)
-      case .embedding, .output: ends.insert(entry, at: 0)
-      }
+        tensor: tensor, role: role, layer: layer, sourceType: type, encoding: encoding,
+        ruleIndex: rule, logicalByteCount: Self.byteCount(tensor, encoding))
+      steps[Step.Kind(role, layer: layer), default: []].append(entry)
     }
-    entries = layers + plain + ends
+    guard unmatched.isEmpty else {
+      throw .unmatched(recipe: recipe.name, tensors: unmatched)
+    }
+    let order =
+      (0..<configuration.layerCount).map { Step.Kind.layer($0) } + [.vectors, .output, .embedding]
+    self.steps = order.compactMap { kind in
+      steps[kind].map { Step(kind: kind, entries: $0) }
+    }
+    entries = self.steps.flatMap(\.entries)
     assetByteCount = checkpoint.assets.reduce(0) { $0 + $1.bytes.count }
   }
 
@@ -64,5 +101,17 @@ public struct ConversionPlan: Sendable {
     guard let encoding else { return tensor.elementCount * 4 }
     // The configuration's ranges lie within those of a geometry.
     return PanelGeometry(rows: tensor.shape[0], columns: tensor.shape[1])!.byteCount(in: encoding)
+  }
+}
+
+extension ConversionPlan.Step.Kind {
+  /// Where a tensor belongs.
+  fileprivate init(_ role: TensorRole, layer: Int?) {
+    switch role {
+    case .norm, .bias: self = .vectors
+    case .output: self = .output
+    case .embedding: self = .embedding
+    default: self = .layer(layer!)  // every other matrix that a configuration asks for is a layer's
+    }
   }
 }

@@ -3,7 +3,7 @@ public import TensorCore
 
 /// What a conversion made.
 public struct ConversionReport: Sendable {
-  /// The tensors of one role, taken together.
+  /// The tensors of one role and encoding, taken together.
   public struct Kind: Sendable {
     /// What these tensors do in the model.
     public let role: TensorRole
@@ -27,12 +27,12 @@ public struct ConversionReport: Sendable {
     /// Logical bits for each weight, scales, codebooks and padding included.
     public var bitsPerWeight: Double { Double(logicalByteCount) * 8 / Double(weightCount) }
 
-    init(_ entry: ConversionPlan.Entry) {
+    fileprivate init(_ entry: ConversionPlan.Entry) {
       role = entry.role
       encoding = entry.encoding
     }
 
-    mutating func add(_ entry: ConversionPlan.Entry, _ statistics: ErrorStatistics?) {
+    fileprivate mutating func add(_ entry: ConversionPlan.Entry, _ statistics: ErrorStatistics?) {
       let weights = entry.tensor.elementCount
       let error = statistics?.normalizedMeanSquaredError ?? 0
       normalizedMeanSquaredError =
@@ -50,11 +50,31 @@ public struct ConversionReport: Sendable {
     }
   }
 
+  /// Kinds as they are met.
+  struct Kinds {
+    private var kinds: [Kind] = []
+
+    mutating func add(_ entry: ConversionPlan.Entry, _ statistics: ErrorStatistics?) {
+      let known = kinds.firstIndex { $0.role == entry.role && $0.encoding == entry.encoding }
+      if known == nil { kinds.append(Kind(entry)) }
+      kinds[known ?? kinds.count - 1].add(entry, statistics)
+    }
+
+    /// By role, then by encoding.
+    var all: [Kind] {
+      TensorRole.allCases.flatMap { role in
+        kinds.filter { $0.role == role }.sorted {
+          $0.encoding?.rawValue ?? 0 < $1.encoding?.rawValue ?? 0
+        }
+      }
+    }
+  }
+
   /// The recipe that chose the encodings.
   public let recipe: Recipe
   /// The profile of the slab.
   public let profile: SlabProfile
-  /// In the order of ``TensorRole``.
+  /// In the order of ``TensorRole``, then of ``BlockEncoding``.
   public let kinds: [Kind]
   /// Bytes of the source's tensors.
   public let sourceByteCount: Int

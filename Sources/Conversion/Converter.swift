@@ -50,7 +50,12 @@ public struct Converter: Sendable {
   public func run(to path: String) throws(ConversionError) -> ConversionReport {
     let clock = ContinuousClock()
     let start = clock.now
-    let plan = ConversionPlan(checkpoint, recipe: recipe)
+    let plan: ConversionPlan
+    do throws(RecipeError) {
+      plan = try ConversionPlan(checkpoint, recipe: recipe)
+    } catch {
+      throw .recipe(error)
+    }
     let writer: SlabWriter
     do throws(SlabError) {
       writer = try SlabWriter(
@@ -82,7 +87,7 @@ public struct Converter: Sendable {
   private func write(
     _ plan: ConversionPlan, to writer: SlabWriter, _ path: String
   ) throws(ConversionError) -> [ConversionReport.Kind] {
-    var kinds: [TensorRole: ConversionReport.Kind] = [:]
+    var kinds = ConversionReport.Kinds()
     let total = plan.sourceByteCount
     var done = 0
     for (index, entry) in plan.entries.enumerated() {
@@ -91,13 +96,13 @@ public struct Converter: Sendable {
         Progress(doneByteCount: done, totalByteCount: total, tensor: entry.tensor.name))
       if index + 1 < plan.entries.count { checkpoint.prefetch(plan.entries[index + 1].tensor) }
       let statistics = try write(entry, to: writer)
-      kinds[entry.role, default: ConversionReport.Kind(entry)].add(entry, statistics)
+      kinds.add(entry, statistics)
       checkpoint.release(entry.tensor)
       done += entry.tensor.byteCount
     }
     if isCancelled() { throw .cancelled(path: path) }
     progress(Progress(doneByteCount: done, totalByteCount: total, tensor: nil))
-    return TensorRole.allCases.compactMap { kinds[$0] }
+    return kinds.all
   }
 
   private func write(
@@ -138,7 +143,7 @@ public struct Converter: Sendable {
   /// source. Nothing here depends on the machine, the time or the place.
   private var metadata: [String: String] {
     [
-      "recipe": recipe.rawValue,
+      "recipe": recipe.name,
       "tool": "quarry \(Self.version)",
       "numerics": "\(Reference.numericsVersion)",
       "source": checkpoint.weightFileNames.joined(separator: "\n"),

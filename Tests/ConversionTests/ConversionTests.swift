@@ -19,7 +19,7 @@ import Testing
   @Test func thereAreGoldens() { #expect(Self.names.count >= 13) }
 
   /// The slab holds every tensor, all digests are right, and the bytes do not depend on threads.
-  @Test(arguments: names, Recipe.allCases) func converts(name: String, recipe: Recipe) throws {
+  @Test(arguments: names, Recipe.presets) func converts(name: String, recipe: Recipe) throws {
     let checkpoint = try Self.golden(name)
     try Place.withTemporaryDirectory { directory in
       let path = directory.appending(path: "1.slab").path
@@ -38,7 +38,7 @@ import Testing
       let slab = try Slab(path: path)
       try slab.verify(pool: pool) { _, _ in }
       #expect(slab.fileByteCount == report.fileByteCount)
-      let plan = ConversionPlan(checkpoint, recipe: recipe)
+      let plan = try ConversionPlan(checkpoint, recipe: recipe)
       #expect(slab.fileByteCount <= plan.maximumFileByteCount)
       #expect(
         slab.assets.map(\.bytes) == checkpoint.assets.sorted { $0.name < $1.name }.map(\.bytes))
@@ -47,7 +47,10 @@ import Testing
         let stored = try #require(slab.tensor(named: tensor.name))
         #expect(stored.shape == tensor.shape && stored.sourceType == tensor.elementType)
         let role = try #require(TensorRole(tensorName: tensor.name))
-        #expect(stored.encoding == recipe.encoding(for: role) ?? .f32)
+        let expected = recipe.encoding(
+          ofTensor: tensor.name, role: role, layer: TensorRole.layer(ofTensor: tensor.name),
+          layerCount: checkpoint.configuration.layerCount)
+        #expect(stored.encoding == expected ?? .f32)
         #expect((stored.layout == .plain) == (tensor.shape.count == 1))
         try expectValues(of: tensor, in: slab, from: checkpoint, pool: pool)
       }
@@ -107,33 +110,51 @@ import Testing
 
   /// Layers ascending by number, one-dimensional tensors, output, embedding.
   @Test func planOrder() throws {
-    let names = ConversionPlan(try Self.golden("granite-untied"), recipe: .q8).entries.map(
+    let names = try ConversionPlan(try Self.golden("granite-untied"), recipe: .q8).entries.map(
       \.tensor.name)
     #expect(names.first == "model.layers.0.self_attn.q_proj.weight")
     #expect(names.suffix(2) == ["lm_head.weight", "model.embed_tokens.weight"])
-    let pebble = ConversionPlan(
+    let pebble = try ConversionPlan(
       try Checkpoint(directory: Pebble.directory.path), recipe: .q4)
-    let roles = pebble.entries.map(\.role)
-    let firstPlain = try #require(roles.firstIndex(of: .norm))
-    #expect(roles[..<firstPlain].allSatisfy { $0 == .attention || $0 == .mlp })
-    #expect(roles[firstPlain...].dropLast().allSatisfy { $0 == .norm })
-    #expect(roles.last == .embedding)
-    let layers = pebble.entries[..<firstPlain].compactMap {
-      Int($0.tensor.name.split(separator: ".")[2])
+    #expect(
+      pebble.steps.map(\.kind) == (0..<8).map { .layer($0) } + [.vectors, .embedding])
+    for step in pebble.steps {
+      switch step.kind {
+      case .layer(let layer):
+        #expect(
+          step.entries.map(\.role) == [
+            .query, .key, .value, .attentionOutput, .gate, .up, .down,
+          ])
+        #expect(step.entries.allSatisfy { $0.layer == layer && $0.ruleIndex == 1 })
+      case .vectors:
+        #expect(step.entries.allSatisfy { $0.role == .norm && $0.ruleIndex == nil })
+        #expect(step.entries.last?.layer == nil && step.entries.first?.layer == 0)
+      case .output, .embedding:
+        #expect(step.entries.map(\.role) == [.embedding] && step.entries[0].ruleIndex == 0)
+      }
     }
-    #expect(layers == layers.sorted() && Set(layers) == Set(0..<8))
   }
 
   @Test func rolesOfNames() {
-    let names: [(String, TensorRole?)] = [
-      ("model.embed_tokens.weight", .embedding), ("lm_head.weight", .output),
-      ("model.norm.weight", .norm), ("model.layers.3.input_layernorm.weight", .norm),
-      ("model.layers.3.self_attn.o_proj.weight", .attention),
-      ("model.layers.3.self_attn.o_proj.bias", .bias),
-      ("model.layers.3.mlp.up_proj.weight", .mlp), ("model.layers.3.mlp.up_proj.bias", .bias),
-      ("model.layers.3.shared_mlp.input_linear.weight", .mlp),
-      ("model.layers.3.mamba.in_proj.weight", nil), ("", nil), ("weight", nil), (".", nil),
+    let names: [(String, TensorRole?, Int?)] = [
+      ("model.embed_tokens.weight", .embedding, nil), ("lm_head.weight", .output, nil),
+      ("model.norm.weight", .norm, nil), ("model.layers.3.input_layernorm.weight", .norm, 3),
+      ("model.layers.0.self_attn.q_proj.weight", .query, 0),
+      ("model.layers.0.self_attn.k_proj.weight", .key, 0),
+      ("model.layers.0.self_attn.v_proj.weight", .value, 0),
+      ("model.layers.39.self_attn.o_proj.weight", .attentionOutput, 39),
+      ("model.layers.3.self_attn.o_proj.bias", .bias, 3),
+      ("model.layers.3.mlp.gate_proj.weight", .gate, 3),
+      ("model.layers.3.mlp.up_proj.weight", .up, 3), ("model.layers.3.mlp.up_proj.bias", .bias, 3),
+      ("model.layers.3.mlp.down_proj.weight", .down, 3),
+      ("model.layers.3.shared_mlp.input_linear.weight", .gateUp, 3),
+      ("model.layers.3.shared_mlp.output_linear.weight", .down, 3),
+      ("model.layers.3.mamba.in_proj.weight", nil, 3), ("", nil, nil), ("weight", nil, nil),
+      (".", nil, nil), ("model.layers.x.y.weight", nil, nil), ("model.layers.3", nil, nil),
     ]
-    for (name, role) in names { #expect(TensorRole(tensorName: name) == role, "\(name)") }
+    for (name, role, layer) in names {
+      #expect(TensorRole(tensorName: name) == role, "\(name)")
+      #expect(TensorRole.layer(ofTensor: name) == layer, "\(name)")
+    }
   }
 }

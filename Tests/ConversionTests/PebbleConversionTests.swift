@@ -35,7 +35,10 @@ import Testing
       let report = try Converter(
         checkpoint: checkpoint, recipe: recipe, profile: .run, pool: WorkerPool(threadCount: 2)
       ).run(to: directory.appending(path: "pebble.slab").path)
-      #expect(report.kinds.map(\.role) == [.embedding, .attention, .mlp, .norm])
+      #expect(
+        report.kinds.map(\.role) == [
+          .embedding, .query, .key, .value, .attentionOutput, .gate, .up, .down, .norm,
+        ])
       #expect(report.weightCount == checkpoint.tensors.reduce(0) { $0 + $1.elementCount })
       #expect(report.sourceByteCount == report.weightCount * 2)
       #expect(
@@ -43,9 +46,9 @@ import Testing
       for kind in report.kinds {
         let error = kind.normalizedMeanSquaredError
         switch kind.role {
-        case .attention, .mlp: #expect(bounds.layers.contains(error), "\(recipe) \(kind)")
         case .embedding, .output: #expect(bounds.ends.contains(error), "\(recipe) \(kind)")
         case .norm, .bias: #expect(error == 0)
+        default: #expect(bounds.layers.contains(error), "\(recipe) \(kind)")
         }
         #expect(kind.minimumCosineSimilarity > 0.996 && kind.minimumCosineSimilarity <= 1)
         #expect((kind.worstTensor == nil) == (error == 0))

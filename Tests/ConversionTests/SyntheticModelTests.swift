@@ -111,7 +111,7 @@ import Testing
     }
   }
 
-  @Test(arguments: Recipe.allCases) func randomWeightsRun(recipe: Recipe) throws {
+  @Test(arguments: Recipe.presets) func randomWeightsRun(recipe: Recipe) throws {
     let configuration = try ModelConfiguration(json: Array(Self.config.utf8))
     let weights = RandomWeights(configuration, recipe: recipe)
     let model = try Model(
@@ -126,7 +126,9 @@ import Testing
       model.workload(cacheType: .f32).linearWeightCount
         == layers.reduce(0) { $0 + $1.shape[0] * $1.shape[1] })
     let embedding = PanelGeometry(rows: 307, columns: 130)!
-      .byteCount(in: recipe.encoding(for: .embedding)!)
+      .byteCount(
+        in: recipe.encoding(
+          ofTensor: "model.embed_tokens.weight", role: .embedding, layer: nil, layerCount: 1)!)
     let vectors = configuration.expectedTensors.filter { $0.shape.count == 1 }
       .reduce(0) { $0 + 4 * $1.shape[0] }
     #expect(

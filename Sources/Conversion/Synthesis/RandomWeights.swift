@@ -11,6 +11,7 @@ public struct RandomWeights: WeightSource {
   private let shapes: [String: [Int]]
   private let places: [String: UInt64]
   private let recipe: Recipe
+  private let layerCount: Int
 
   /// Weights for every tensor that `configuration` demands, encoded as `recipe` says.
   public init(_ configuration: ModelConfiguration, recipe: Recipe) {
@@ -19,6 +20,7 @@ public struct RandomWeights: WeightSource {
     places = Dictionary(
       uniqueKeysWithValues: tensors.enumerated().map { ($1.name, UInt64($0)) })
     self.recipe = recipe
+    layerCount = configuration.layerCount
   }
 
   /// Bytes of all matrices.
@@ -80,7 +82,10 @@ public struct RandomWeights: WeightSource {
 
   /// Nil for tensors that are no matrices.
   private func encoding(_ name: String) -> BlockEncoding? {
-    TensorRole(tensorName: name).flatMap { recipe.encoding(for: $0) }
+    TensorRole(tensorName: name).flatMap {
+      recipe.encoding(
+        ofTensor: name, role: $0, layer: TensorRole.layer(ofTensor: name), layerCount: layerCount)
+    }
   }
 
   private func geometry(_ shape: [Int]) -> PanelGeometry {

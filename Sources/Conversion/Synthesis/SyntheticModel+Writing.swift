@@ -96,7 +96,7 @@ extension SyntheticModel {
     let writer = try SlabWriter(
       path: path, profile: profile, replacing: replacing, inputs: [], assets: assets(others),
       metadata: [
-        "recipe": recipe.rawValue, "tool": "quarry \(Converter.version)",
+        "recipe": recipe.name, "tool": "quarry \(Converter.version)",
         "numerics": "\(Reference.numericsVersion)",
         "source": "synthetic weights, seed \(seed)",
       ],
@@ -111,7 +111,10 @@ extension SyntheticModel {
         let buffer = AlignedBuffer(byteCount: 2 * shape.reduce(1, *))
         let elements = buffer.base.assumingMemoryBound(to: UInt16.self)
         fill(elements, tensor: index, rows: 0..<(shape.count == 1 ? 1 : shape[0]), pool: pool)
-        if let encoding = recipe.encoding(for: roles[index]) {
+        if let encoding = recipe.encoding(
+          ofTensor: name, role: roles[index], layer: TensorRole.layer(ofTensor: name),
+          layerCount: configuration.layerCount)
+        {
           let (matrix, statistics) = try Quantizer.encode(
             MatrixView(buffer.bytes, elementType: .bf16, rows: shape[0], columns: shape[1]),
             as: encoding, pool: pool, isCancelled: monitor.isCancelled)
@@ -138,10 +141,10 @@ extension SyntheticModel {
   /// Slabs hold the layers first, then vectors, output and embedding.
   private func rank(_ role: TensorRole) -> Int {
     switch role {
-    case .attention, .mlp: 0
     case .norm, .bias: 1
     case .output: 2
     case .embedding: 3
+    default: 0
     }
   }
 

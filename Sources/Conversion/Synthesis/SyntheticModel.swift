@@ -90,7 +90,7 @@ public struct SyntheticModel: Sendable {
       return (1, 0.05, factors)
     case .bias: return (0, 0.02, factors)
     case .embedding, .output: return (0, 0.02, factors)
-    case .attention, .mlp:
+    default:
       amplify(2)
       return (0, 0.7 / Float(columns).squareRoot(), factors)
     }

@@ -51,7 +51,7 @@ struct BenchmarkModel {
   /// Random weights in memory.
   init(configuration json: [UInt8], name: String, recipe: Recipe, pool: WorkerPool) throws {
     self.name = name
-    self.recipe = recipe.rawValue
+    self.recipe = recipe.name
     let configuration = try ModelConfiguration(json: json)
     let weights = RandomWeights(configuration, recipe: recipe)
     weightByteCount = weights.byteCount

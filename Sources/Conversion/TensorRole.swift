@@ -1,0 +1,48 @@
+/// What a tensor does in the model, told from its published name.
+public enum TensorRole: String, Sendable, CaseIterable {
+  /// Rows of the vocabulary; also the output projection where the two are tied.
+  case embedding
+  /// Projections of attention to queries, keys and values, which read the same input.
+  case query, key, value
+  case attentionOutput = "attention-output"
+  /// The two halves of a gated MLP, which read the same input, apart or as one matrix.
+  case gate, up
+  case gateUp = "gate-up"
+  case down
+  /// The output projection of a model whose embedding is not also that.
+  case output
+  case norm, bias
+
+  /// Whether tensors of this role are matrices; others are one-dimensional and stay float32.
+  public var isMatrix: Bool { self != .norm && self != .bias }
+
+  /// Nil for a name of no supported model.
+  public init?(tensorName name: String) {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count > 1, let kind = parts.last else { return nil }
+    let module = parts[parts.count - 2]
+    switch (module, kind) {
+    case (_, "bias"): self = .bias
+    case ("embed_tokens", "weight"): self = .embedding
+    case ("lm_head", "weight"): self = .output
+    case ("norm", "weight"), ("input_layernorm", "weight"), ("post_attention_layernorm", "weight"):
+      self = .norm
+    case ("q_proj", "weight"): self = .query
+    case ("k_proj", "weight"): self = .key
+    case ("v_proj", "weight"): self = .value
+    case ("o_proj", "weight"): self = .attentionOutput
+    case ("gate_proj", "weight"): self = .gate
+    case ("up_proj", "weight"): self = .up
+    case ("input_linear", "weight"): self = .gateUp
+    case ("down_proj", "weight"), ("output_linear", "weight"): self = .down
+    default: return nil
+    }
+  }
+
+  /// Number of the decoder layer that a tensor belongs to, from 0; nil for one outside the layers.
+  public static func layer(ofTensor name: String) -> Int? {
+    let parts = name.split(separator: ".", maxSplits: 3)
+    guard parts.count == 4, parts[0] == "model", parts[1] == "layers" else { return nil }
+    return Int(parts[2])
+  }
+}
