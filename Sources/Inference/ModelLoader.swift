@@ -27,13 +27,10 @@ struct ModelLoader {
   mutating func decoder() throws -> Decoder {
     try Self.check(configuration, model: weights.path, shape: weights.shape)
     let embedding = try matrix("model.embed_tokens.weight")
-    let rotary =
-      configuration.usesRotaryPositions
-      ? RotaryTable(
-        headSize: configuration.headSize, theta: configuration.ropeTheta) : nil
     let layers = try (0..<configuration.layerCount).map { try layer($0) }
     return Decoder(
-      embedding: embedding, rotary: rotary, layers: layers, norm: try norm("model.norm"),
+      embedding: embedding, rotary: RotaryTable(configuration), layers: layers,
+      norm: try norm("model.norm"),
       output: configuration.tiedEmbeddings
         ? Linear(weight: embedding, bias: nil) : try linear("lm_head"),
       embeddingMultiplier: configuration.embeddingMultiplier,
@@ -41,7 +38,10 @@ struct ModelLoader {
       logitsScaling: configuration.logitsScaling)
   }
 
-  private mutating func layer(_ index: Int) throws -> DecoderLayer {
+  /// One of the layers.
+  ///
+  /// - Throws: what the source throws.
+  mutating func layer(_ index: Int) throws -> DecoderLayer {
     let prefix = "model.layers.\(index)."
     return DecoderLayer(
       inputNorm: try norm(prefix + "input_layernorm"),

@@ -25,14 +25,15 @@ struct Attention: Sendable {
   ) throws(PassFailure) {
     try compute.apply(
       [(query, workspace.query), (key, workspace.key), (value, workspace.value)], to: input,
-      activations: workspace.activations)
+      .attention, activations: workspace.activations)
     for segment in segments {
       try enter(segment, layer: layer, workspace: workspace, compute: compute)
     }
     attend(segments, layer: layer, plan: plan, workspace: workspace, compute: compute)
     if padded(headSize) != headSize { removePadding(of: workspace.context, compute: compute) }
     try compute.apply(
-      [(output, result)], to: workspace.context, activations: workspace.activations)
+      [(output, result)], to: workspace.context, .attentionOutput,
+      activations: workspace.activations)
   }
 
   /// Turns queries and keys by their positions; keys and values enter the cache.

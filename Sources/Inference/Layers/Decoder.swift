@@ -1,3 +1,4 @@
+import ModelFiles
 import TensorCore
 import Tokenization
 
@@ -7,6 +8,31 @@ struct DecoderLayer: Sendable {
   let attention: Attention
   let postAttentionNorm: RMSNorm
   let mlp: MLP
+
+  /// Adds the layer's branches, times `residualMultiplier`, to the residual stream in
+  /// `workspace.hidden`.
+  ///
+  /// - Parameter index: place of the layer in the segments' caches.
+  /// - Throws: ``PassFailure``.
+  func apply(
+    to segments: [Segment], index: Int, residualMultiplier: Float, plan: AttentionPlan,
+    workspace: Workspace, compute: Compute
+  ) throws(PassFailure) {
+    let (hidden, normalized, branch) = (workspace.hidden, workspace.normalized, workspace.branch)
+    do throws(PassFailure) {
+      compute.apply(inputNorm, to: hidden, into: normalized)
+      try attention.apply(
+        to: normalized, layer: index, segments: segments, plan: plan, workspace: workspace,
+        compute: compute, into: branch)
+      compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
+
+      compute.apply(postAttentionNorm, to: hidden, into: normalized)
+      try mlp.apply(to: normalized, workspace: workspace, compute: compute, into: branch)
+      compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
+    } catch {
+      throw PassFailure(row: error.row, reason: error.reason, layer: index)
+    }
+  }
 }
 
 /// The decoder of Granite, and of Llama with all multipliers 1: a residual stream to which every
@@ -33,23 +59,11 @@ struct Decoder: Sendable {
   func forward(
     _ segments: [Segment], plan: AttentionPlan, workspace: Workspace, compute: Compute
   ) throws(PassFailure) {
-    let (hidden, normalized, branch) = (workspace.hidden, workspace.normalized, workspace.branch)
     for segment in segments { begin(segment, workspace: workspace, pool: compute.pool) }
     for (index, layer) in layers.enumerated() {
-      do throws(PassFailure) {
-        compute.apply(layer.inputNorm, to: hidden, into: normalized)
-        try layer.attention.apply(
-          to: normalized, layer: index, segments: segments, plan: plan, workspace: workspace,
-          compute: compute, into: branch)
-        compute.add(branch, times: residualMultiplier, to: hidden, count: hiddenSize)
-
-        compute.apply(layer.postAttentionNorm, to: hidden, into: normalized)
-        try layer.mlp.apply(
-          to: normalized, workspace: workspace, compute: compute, into: branch)
-        compute.add(branch, times: residualMultiplier, to: hidden, count: hiddenSize)
-      } catch {
-        throw PassFailure(row: error.row, reason: error.reason, layer: index)
-      }
+      try layer.apply(
+        to: segments, index: index, residualMultiplier: residualMultiplier, plan: plan,
+        workspace: workspace, compute: compute)
     }
   }
 
@@ -64,7 +78,7 @@ struct Decoder: Sendable {
       compute.apply(norm, to: workspace.hidden[rows[index]], into: workspace.normalized[index])
     }
     try compute.apply(
-      [(output, logits)], to: workspace.normalized, activations: workspace.activations)
+      [(output, logits)], to: workspace.normalized, .output, activations: workspace.activations)
     if logitsScaling == 1 { return }
     compute.pool.parallelFor(compute.tokenCount) { token in
       let row = logits[token]
@@ -78,7 +92,22 @@ struct Decoder: Sendable {
       let row = workspace.hidden[segment.row + index]
       embedding.copyRow(Int(segment.tokens[segment.tokens.startIndex + index]), into: row)
       for feature in 0..<hiddenSize { row[feature] *= embeddingMultiplier }
-      rotary?.fill(
+    }
+    rotary?.fill(segment, in: workspace, pool: pool)
+  }
+}
+
+extension RotaryTable {
+  /// The angles of a model; nil for one without positions.
+  init?(_ configuration: ModelConfiguration) {
+    guard configuration.usesRotaryPositions else { return nil }
+    self.init(headSize: configuration.headSize, theta: configuration.ropeTheta)
+  }
+
+  /// Writes the angles of a segment's positions to its rows of a workspace.
+  func fill(_ segment: Segment, in workspace: Workspace, pool: WorkerPool) {
+    pool.parallelFor(segment.tokens.count) { index in
+      fill(
         position: segment.position + index, cosines: workspace.cosines[segment.row + index],
         sines: workspace.sines[segment.row + index])
     }

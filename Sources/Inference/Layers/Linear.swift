@@ -7,6 +7,20 @@ struct Linear: Sendable {
   let bias: [Float]?
 }
 
+/// What the linear layers of a decoder read; those that read the same have it in common.
+public enum LinearInput: String, Sendable, CaseIterable {
+  /// Of query, key and value: the normalized residual stream.
+  case attention
+  /// Of the attention's output projection: the heads' results.
+  case attentionOutput
+  /// Of gate and up: the normalized residual stream.
+  case mlp
+  /// Of down: the gated features.
+  case down
+  /// Of the output projection: the residual stream after the final norm.
+  case output
+}
+
 /// Root mean square norm with a weight for each feature.
 struct RMSNorm: Sendable {
   let weight: AlignedBuffer
@@ -27,6 +41,8 @@ struct Compute {
   let pool: WorkerPool
   let precision: ActivationPrecision
   let tokenCount: Int
+  /// Called with every input of linear layers, `columns` features of each token, before it is used.
+  var observer: ((_ kind: LinearInput, _ input: Rows, _ columns: Int) -> Void)?
 
   /// `output[t] = norm(input[t])` for every token.
   func apply(_ norm: RMSNorm, to input: Rows, into output: Rows) {
@@ -44,12 +60,18 @@ struct Compute {
   /// Products of several layers that read one input: `output[t]` receives `paddedRows` values,
   /// biases included.
   ///
-  /// - Parameter activations: scratch. Loaded once where block size and column scales agree, as they
-  ///   do in slabs that Quarry writes.
+  /// - Parameters:
+  ///   - kind: what the input is, for the observer.
+  ///   - activations: scratch. Loaded once where block size and column scales agree, as they do in
+  ///     slabs that Quarry writes.
   /// - Throws: ``PassFailure``.
   func apply(
-    _ layers: [(linear: Linear, output: Rows)], to input: Rows, activations: Activations
+    _ layers: [(linear: Linear, output: Rows)], to input: Rows, _ kind: LinearInput,
+    activations: Activations
   ) throws(PassFailure) {
+    if let observer, let columns = layers.first?.linear.weight.geometry.columns {
+      observer(kind, input, columns)
+    }
     var rest = layers[...]
     while let first = rest.first?.linear.weight {
       let same = rest.prefix { $0.linear.weight.takesSameActivations(as: first) }

@@ -23,15 +23,15 @@ struct MLP: Sendable {
     case .separate(let gateLayer, let upLayer):
       up = Rows(gate.pointer + padded(intermediateSize), stride: gate.stride)
       try compute.apply(
-        [(gateLayer, gate), (upLayer, up)], to: input, activations: workspace.activations)
+        [(gateLayer, gate), (upLayer, up)], to: input, .mlp, activations: workspace.activations)
     case .fused(let layer):
       up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
-      try compute.apply([(layer, gate)], to: input, activations: workspace.activations)
+      try compute.apply([(layer, gate)], to: input, .mlp, activations: workspace.activations)
     }
     compute.pool.parallelFor(compute.tokenCount) { token in
       compute.kernels.gatedSilu(
         gate: gate[token], up: up[token], count: intermediateSize, output: gate[token])
     }
-    try compute.apply([(down, result)], to: gate, activations: workspace.activations)
+    try compute.apply([(down, result)], to: gate, .down, activations: workspace.activations)
   }
 }
