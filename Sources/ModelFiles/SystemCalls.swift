@@ -10,6 +10,8 @@ enum SystemCalls {
     let isRegular: Bool
     let device: UInt64
     let inode: UInt64
+    /// Nanoseconds since the epoch at which the content changed last.
+    let modificationTime: Int64
 
     /// Whether both describe one file, whatever names and links lead to it.
     func isSameFile(as other: Status) -> Bool { device == other.device && inode == other.inode }
@@ -24,6 +26,9 @@ enum SystemCalls {
 
   /// Whether `error` says that there is no such file.
   static func isMissing(_ error: FileError) -> Bool { error.code == ENOENT }
+
+  /// Whether a write failed with `code` because there is no room.
+  static func isFull(_ code: Int32) -> Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
 
   // MARK: - Reading
 
@@ -142,57 +147,6 @@ enum SystemCalls {
     return memcmp(first, second, a.count) == 0
   }
 
-  // MARK: - Writing
-
-  /// Refuses an output that nothing can be renamed to, before work is put into it.
-  static func checkName(ofOutput path: String) throws(FileError) {
-    guard !path.isEmpty, !path.hasSuffix("/") else {
-      throw FileError(path: path.isEmpty ? "''" : path, reason: "the output is not a file name")
-    }
-  }
-
-  static func write(
-    _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int, _ path: String
-  ) throws(FileError) {
-    var done = 0
-    while done < bytes.count {
-      let count = retrying {
-        Int(pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done)))
-      }
-      guard count > 0 else { throw failure("write", path) }
-      done += count
-    }
-  }
-
-  /// Waits until the file is on the disk.
-  static func synchronize(_ descriptor: Int32, _ path: String) throws(FileError) {
-    guard retrying({ fsync(descriptor) }) == 0 else { throw failure("flush", path) }
-  }
-
-  /// Renames over `target`, and waits until the directory is on the disk.
-  static func rename(_ path: String, to target: String) throws(FileError) {
-    guard Glibc.rename(path, target) == 0 else { throw failure("rename to \(target)", path) }
-    let directory = Self.directory(of: target)
-    let descriptor = retrying { open(directory, O_RDONLY | O_CLOEXEC | O_DIRECTORY) }
-    guard descriptor >= 0 else { throw failure("open", directory) }
-    defer { Glibc.close(descriptor) }
-    // Some network file systems cannot do this for directories, and say so.
-    guard retrying({ fsync(descriptor) }) == 0 || errno == EINVAL else {
-      throw failure("flush", directory)
-    }
-  }
-
-  static func remove(_ path: String) { unlink(path) }
-
-  /// Bytes that a user without privileges may still write in the file system of `directory`.
-  static func freeBytes(in directory: String) throws(FileError) -> Int {
-    var result = statvfs()
-    guard statvfs(directory, &result) == 0 else { throw failure("inspect", directory) }
-    let (bytes, overflow) = Int(clamping: result.f_bavail)
-      .multipliedReportingOverflow(by: Int(clamping: result.f_frsize))
-    return overflow ? Int.max : bytes
-  }
-
   /// The directory part of `path`; "." where there is none.
   static func directory(of path: String) -> String {
     guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
@@ -200,7 +154,7 @@ enum SystemCalls {
   }
 
   /// Repeats a call that a signal interrupted.
-  private static func retrying<Result: SignedInteger>(_ call: () -> Result) -> Result {
+  static func retrying<Result: SignedInteger>(_ call: () -> Result) -> Result {
     while true {
       let result = call()
       if result != -1 || errno != EINTR { return result }
@@ -209,11 +163,13 @@ enum SystemCalls {
 }
 
 extension SystemCalls.Status {
-  fileprivate init(_ status: stat) {
+  init(_ status: stat) {
     byteCount = Int(status.st_size)
     isRegular = status.st_mode & S_IFMT == S_IFREG
     device = UInt64(status.st_dev)
     inode = UInt64(status.st_ino)
+    let (seconds, nanoseconds) = (Int64(status.st_mtim.tv_sec), Int64(status.st_mtim.tv_nsec))
+    modificationTime = seconds &* 1_000_000_000 &+ nanoseconds
   }
 }
 
@@ -221,43 +177,4 @@ extension SystemCalls {
   /// Memory of the machine.
   static let physicalByteCount =
     Int(sysconf(Int32(_SC_PHYS_PAGES))).multipliedReportingOverflow(by: pageSize).partialValue
-
-  /// Opens `path` for writing as the only one: creates it, or takes over what an interrupted run
-  /// left there, and empties it. The lock (`flock`) goes with the descriptor, however the process
-  /// ends.
-  /// - Returns: nil if another process holds the lock.
-  /// - Throws: ``FileError``, also if `path` is a symbolic link, no regular file, or has other
-  ///   names: emptying it could destroy something else.
-  static func createExclusively(_ path: String) throws(FileError) -> Int32? {
-    if path.utf8.contains(0) {
-      throw FileError(path: path, reason: "the name contains a zero byte")
-    }
-    while true {
-      let flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
-      let descriptor = retrying { open(path, flags, 0o666) }
-      guard descriptor >= 0 else { throw failure("create", path) }
-      do throws(FileError) {
-        guard retrying({ flock(descriptor, LOCK_EX | LOCK_NB) }) == 0 else {
-          if errno != EWOULDBLOCK { throw failure("lock", path) }
-          Glibc.close(descriptor)
-          return nil
-        }
-        var opened = stat()
-        guard fstat(descriptor, &opened) == 0 else { throw failure("inspect", path) }
-        // Another process may have renamed the file between opening and locking it.
-        guard try status(at: path)?.isSameFile(as: Status(opened)) == true else {
-          Glibc.close(descriptor)
-          continue
-        }
-        guard opened.st_mode & S_IFMT == S_IFREG, opened.st_nlink == 1 else {
-          throw FileError(path: path, reason: "not a file of its own; remove it first")
-        }
-        guard retrying({ ftruncate(descriptor, 0) }) == 0 else { throw failure("empty", path) }
-        return descriptor
-      } catch {
-        Glibc.close(descriptor)
-        throw error
-      }
-    }
-  }
 }

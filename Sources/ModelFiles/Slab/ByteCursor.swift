@@ -4,14 +4,17 @@ struct ByteReader {
   /// What the bytes belong to and where they begin in that file, for errors.
   let path: String
   let fileOffset: Int
+  /// What errors call the bytes.
+  let document: String
   private(set) var position = 0
   /// The record that is being read, for errors.
   var name: String?
 
-  init(_ bytes: [UInt8], path: String, fileOffset: Int = 0) {
+  init(_ bytes: [UInt8], path: String, fileOffset: Int = 0, document: String = "index") {
     self.bytes = bytes
     self.path = path
     self.fileOffset = fileOffset
+    self.document = document
   }
 
   var remaining: Int { bytes.count - position }
@@ -36,7 +39,7 @@ struct ByteReader {
 
   private mutating func integer<T: FixedWidthInteger>(_ type: T.Type) throws(SlabError) -> T {
     let size = MemoryLayout<T>.size
-    guard remaining >= size else { throw malformed("the index ends in the middle of a record") }
+    guard remaining >= size else { throw malformed("the \(document) ends in the middle of a record") }
     defer { position += size }
     return bytes.withUnsafeBytes {
       T(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: T.self))
@@ -70,14 +73,14 @@ struct ByteReader {
     }
     guard value <= remaining / minimumByteCount else {
       throw malformed(
-        "the index is too short for its \(what)", found: "\(value) of them", from: start)
+        "the \(document) is too short for its \(what)", found: "\(value) of them", from: start)
     }
     return value
   }
 
   mutating func digest() throws(SlabError) -> Digest {
     guard remaining >= Digest.byteCount else {
-      throw malformed("the index ends in the middle of a digest")
+      throw malformed("the \(document) ends in the middle of a digest")
     }
     defer { position += Digest.byteCount }
     return bytes.withUnsafeBytes {
@@ -85,10 +88,21 @@ struct ByteReader {
     }
   }
 
+  mutating func skip(_ byteCount: Int) throws(SlabError) { _ = try bytes(byteCount) }
+
+  /// The next bytes as they are.
+  mutating func bytes(_ byteCount: Int) throws(SlabError) -> [UInt8] {
+    guard remaining >= byteCount else {
+      throw malformed("the \(document) ends in the middle of a record")
+    }
+    defer { position += byteCount }
+    return Array(bytes[position..<position + byteCount])
+  }
+
   /// A string of `byteCount` bytes of UTF-8.
   mutating func string(byteCount: Int, _ what: String) throws(SlabError) -> String {
     guard remaining >= byteCount else {
-      throw malformed("the index ends in the middle of the \(what)")
+      throw malformed("the \(document) ends in the middle of the \(what)")
     }
     let start = position
     position += byteCount

@@ -121,3 +121,14 @@ struct EncodedBytes {
   /// Bytes in the file.
   var storedByteCount: Int { frames.reduce(0) { $0 + $1.storedByteCount } }
 }
+
+extension EncodedBytes {
+  /// Digest of these bytes as a stream, wherever they are stored.
+  func streamDigest(_ kind: StreamKind, _ logicalByteCount: Int) -> Digest {
+    SlabDigests.stream(
+      kind,
+      StoredBytes(
+        codec: codec, offset: 0, storedByteCount: 0, logicalByteCount: logicalByteCount,
+        frames: frames))
+  }
+}

@@ -1,51 +1,109 @@
 /// The file under construction beside a target: `TARGET.partial`, locked while it is written,
-/// renamed when it is complete, removed when it is not.
-final class PartialFile {
+/// renamed when it is complete, removed when it is not; and its journal, if it has one, which the
+/// same lock protects.
+///
+/// One thread may write the journal while another writes the file.
+final class PartialFile: @unchecked Sendable {
+  // What changes is changed by the owner's thread while no other is at work.
   let target: String
   let path: String
   private let replacing: Bool
+  private let hasJournal: Bool
   private var descriptor: Int32?
+  /// What becomes of the files where this run ends without a slab.
+  var fate: Fate
+
+  enum Fate {
+    /// Nobody has looked yet at what an earlier run left: it stays, if there is anything.
+    case unknown
+    /// They go.
+    case removed
+    /// They stay for another run.
+    case kept
+  }
 
   /// Room that must stay free beyond what the output is expected to need.
   static let margin = 16 << 20
 
+  /// Opens and locks the file. With a journal its content stays, for the caller to judge
+  /// (``restart()`` or ``resume(at:)``); without one it is emptied.
+  ///
   /// - Parameters:
   ///   - inputs: files that the output must not be, whatever names and links lead to them.
-  ///   - expectedByteCount: for the check of free space; the file may become longer.
   init(
-    target: String, replacing: Bool, inputs: [String], expectedByteCount: Int
+    target: String, replacing: Bool, inputs: [String], hasJournal: Bool
   ) throws(SlabError) {
     self.target = target
     self.replacing = replacing
+    self.hasJournal = hasJournal
+    fate = hasJournal ? .unknown : .removed
     path = SlabWriter.partialPath(of: target)
+    let journals = [SlabJournal.path(of: target), SlabJournal.nextPath(of: target)]
     try calling { () throws(FileError) in try SystemCalls.checkName(ofOutput: target) }
-    try Self.check(target, isNoneOf: inputs)
-    try Self.check(path, isNoneOf: inputs)
-    try checkTarget()
+    for output in [target, path] + (hasJournal ? journals : []) {
+      try Self.check(output, isNoneOf: inputs)
+    }
     let path = path
+    do throws(SlabError) {
+      try checkTarget()
+    } catch {
+      var error = error
+      if error.reason == .outputExists, hasJournal, try Self.isFinished(target) {
+        removeJournal()
+        error.message = "the output is there and complete: the conversion was interrupted behind it"
+      }
+      throw error
+    }
     guard
       let descriptor = try calling({ () throws(FileError) in
-        try SystemCalls.createExclusively(path)
+        try SystemCalls.createExclusively(path, emptying: !hasJournal)
       })
     else { throw SlabError(.busy, path: path, "another process is writing this file") }
     self.descriptor = descriptor
-    do throws(SlabError) {
-      let available = try calling { () throws(FileError) in
-        try SystemCalls.freeBytes(in: SystemCalls.directory(of: target))
-      }
-      let (needed, overflow) = expectedByteCount.addingReportingOverflow(Self.margin)
-      guard !overflow, needed <= available else {
-        throw SlabError(
-          .insufficientSpace(needed: overflow ? .max : needed, available: available), path: target,
-          expected: "\(needed) bytes", found: "\(available) bytes", "not enough free disk space")
-      }
-    } catch {
-      discard()
-      throw error
+  }
+
+  deinit { close() }
+
+  /// Bytes of the file.
+  func byteCount() throws(SlabError) -> Int {
+    let (descriptor, path) = (descriptor!, path)
+    return try calling { () throws(FileError) in
+      try SystemCalls.status(descriptor, path).byteCount
     }
   }
 
-  deinit { discard() }
+  /// Begins again: what is there goes away.
+  func restart() throws(SlabError) {
+    fate = .removed
+    let (descriptor, path) = (descriptor!, path)
+    // The journal first: without it, the file is worth nothing.
+    if hasJournal { removeJournal() }
+    try calling { () throws(FileError) in try SystemCalls.truncate(descriptor, to: 0, path) }
+  }
+
+  /// Goes on behind `end`: no byte of the superblock, and none behind, is left of what was written
+  /// after the journal.
+  func resume(at end: Int) throws(SlabError) {
+    fate = .kept
+    try write([UInt8](repeating: 0, count: min(end, SlabFormat.superblockByteCount)), at: 0)
+    let (descriptor, path) = (descriptor!, path)
+    try calling { () throws(FileError) in try SystemCalls.truncate(descriptor, to: end, path) }
+  }
+
+  /// Refuses a job that the disk has no room for.
+  /// - Parameter byteCount: what is still to be written, as far as it is known.
+  func checkSpace(for byteCount: Int) throws(SlabError) {
+    let target = target
+    let available = try calling { () throws(FileError) in
+      try SystemCalls.freeBytes(in: SystemCalls.directory(of: target))
+    }
+    let (needed, overflow) = byteCount.addingReportingOverflow(Self.margin)
+    guard !overflow, needed <= available else {
+      throw SlabError(
+        .insufficientSpace(needed: overflow ? .max : needed, available: available), path: target,
+        expected: "\(needed) bytes", found: "\(available) bytes", "not enough free disk space")
+    }
+  }
 
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(SlabError) {
     let (descriptor, path) = (descriptor!, path)
@@ -60,10 +118,50 @@ final class PartialFile {
     }
   }
 
+  /// Fills `buffer` from `offset` on.
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(SlabError) {
+    let (descriptor, path) = (descriptor!, path)
+    try calling { () throws(FileError) in
+      try SystemCalls.read(descriptor, into: buffer, at: offset, path)
+    }
+  }
+
   /// Returns when everything written is on the disk.
   func synchronize() throws(SlabError) {
     let (descriptor, path) = (descriptor!, path)
     try calling { () throws(FileError) in try SystemCalls.synchronize(descriptor, path) }
+  }
+
+  /// Replaces the journal, once everything written so far is on the disk.
+  func write(_ journal: SlabJournal) throws(SlabError) {
+    try synchronize()
+    let (next, final) = (SlabJournal.nextPath(of: target), SlabJournal.path(of: target))
+    try calling { () throws(FileError) in
+      guard let descriptor = try SystemCalls.createExclusively(next) else {
+        throw FileError(path: next, reason: "another process is writing this file")
+      }
+      defer { SystemCalls.close(descriptor) }
+      do throws(FileError) {
+        var hasher = Hasher256()
+        var end = 0
+        for part in [journal.head(), journal.payload] {
+          try part.withUnsafeBufferPointer { buffer throws(FileError) in
+            let bytes = UnsafeRawBufferPointer(buffer)
+            hasher.update(bytes)
+            try SystemCalls.write(descriptor, bytes, at: end, next)
+            end += bytes.count
+          }
+        }
+        try hasher.finish().bytes.withUnsafeBufferPointer { buffer throws(FileError) in
+          try SystemCalls.write(descriptor, UnsafeRawBufferPointer(buffer), at: end, next)
+        }
+        try SystemCalls.synchronize(descriptor, next)
+        try SystemCalls.rename(next, to: final)
+      } catch {
+        SystemCalls.remove(next)
+        throw error
+      }
+    }
   }
 
   /// Gives the complete file the name of the target.
@@ -71,16 +169,38 @@ final class PartialFile {
     try checkTarget()  // it may have come into being meanwhile
     let (path, target) = (path, target)
     try calling { () throws(FileError) in try SystemCalls.rename(path, to: target) }
+    if hasJournal { removeJournal() }
     SystemCalls.close(descriptor!)
     descriptor = nil
   }
 
-  /// Removes the file unless it is published.
-  func discard() {
+  /// Ends without a slab. Removes what was written unless it is kept.
+  func close() {
     guard let descriptor else { return }
-    SystemCalls.remove(path)  // before the lock goes with the descriptor
+    // Before the lock goes with the descriptor.
+    switch fate {
+    case .removed:
+      if hasJournal { removeJournal() }
+      SystemCalls.remove(path)
+    case .unknown:
+      if (try? byteCount()) == 0 { SystemCalls.remove(path) }
+    case .kept: break
+    }
     SystemCalls.close(descriptor)
     self.descriptor = nil
+  }
+
+  private func removeJournal() {
+    SystemCalls.remove(SlabJournal.nextPath(of: target))
+    SystemCalls.remove(SlabJournal.path(of: target))
+  }
+
+  /// Whether all that is left of a conversion that was interrupted is a journal beside its output.
+  private static func isFinished(_ target: String) throws(SlabError) -> Bool {
+    let partial = SlabWriter.partialPath(of: target)
+    let isGone = try calling { () throws(FileError) in try SystemCalls.status(at: partial) == nil }
+    guard isGone else { return false }
+    return try SlabJournal.read(target: target, end: 1 << 62) != nil
   }
 
   private func checkTarget() throws(SlabError) {

@@ -28,8 +28,12 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
     case busy
     /// The file system lacks room.
     case insufficientSpace(needed: Int, available: Int)
-    /// The caller asked to stop; nothing is left of the output.
+    /// The caller asked to stop.
     case cancelled
+    /// An interrupted job left its work here, but was about something else.
+    case otherJob
+    /// What an interrupted job left here cannot be used.
+    case journalDamaged
     /// What the caller wants to store cannot be stored.
     case invalidInput
   }
@@ -47,6 +51,8 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
   public var found: String?
   /// What is wrong, a clause without a full stop.
   public var message: String
+  /// What of the work is kept for another run, as in "12 of 40 layers"; nil where nothing is.
+  public internal(set) var kept: String?
 
   init(
     _ reason: Reason, path: String, name: String? = nil, stream: StreamKind? = nil,
@@ -81,7 +87,14 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
     case (nil, let found?): text += " (found \(found))"
     case (nil, nil): break
     }
-    return text + "." + (advice.map { " " + $0 } ?? "")
+    return text + "." + (advice.map { " " + $0 } ?? "") + (keptAdvice.map { " " + $0 } ?? "")
+  }
+
+  /// How to go on with what is kept.
+  private var keptAdvice: String? {
+    guard let kept else { return nil }
+    let isFull = if case .system(let code?) = reason { SystemCalls.isFull(code) } else { false }
+    return "\(kept) are kept: \(isFull ? "free some space and run" : "run") the same command to go on."
   }
 
   /// What to do about it.
@@ -97,6 +110,8 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
     case .outputExists: "Choose another output, or say that it is to be replaced (--force)."
     case .busy: "Wait for the other process, or choose another output."
     case .insufficientSpace: "Free some space, or write to another disk."
+    case .otherJob: "Repeat the earlier command to go on with it, or discard what it did (--restart)."
+    case .journalDamaged: "Discard it and begin again (--restart)."
     case .invalidInput: nil
     }
   }

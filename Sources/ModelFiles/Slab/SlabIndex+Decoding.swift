@@ -5,6 +5,18 @@ extension SlabIndex {
   /// - Parameter offset: where the index begins in the file, the bound of all that it describes.
   init(_ bytes: [UInt8], path: String, offset: Int) throws(SlabError) {
     var reader = ByteReader(bytes, path: path, fileOffset: offset)
+    try self.init(unfinished: &reader)
+    for tensor in tensors {
+      if let fault = columnScalesFault(of: tensor) {
+        throw SlabError(.malformed, path: path, name: tensor.name, fault)
+      }
+    }
+    fillDigests()
+  }
+
+  /// Reads an index in which tensors may name column scales that are not there yet; digests of
+  /// tensors stay zero.
+  init(unfinished reader: inout ByteReader) throws(SlabError) {
     let profileID = try reader.uint8()
     guard let profile = SlabProfile(rawValue: profileID) else {
       throw reader.fault(.unsupported, "the profile", found: "\(profileID)", from: 0)
@@ -18,12 +30,6 @@ extension SlabIndex {
       throw reader.malformed(
         "the index goes on behind its last record", found: "\(reader.remaining) bytes more")
     }
-    for tensor in tensors {
-      if let fault = columnScalesFault(of: tensor) {
-        throw SlabError(.malformed, path: path, name: tensor.name, fault)
-      }
-    }
-    fillDigests()
   }
 
   private static func metadata(_ reader: inout ByteReader) throws(SlabError) -> [String: String] {
@@ -225,7 +231,7 @@ extension SlabIndex {
   ) throws(SlabError) -> [StoredFrame] {
     let count = SlabFormat.frameCount(logicalByteCount)
     guard count <= reader.remaining / (codec == .raw ? 32 : 68) else {
-      throw reader.malformed("the index is too short for its frames", found: "\(count) frames")
+      throw reader.malformed("the \(reader.document) is too short for its frames", found: "\(count) frames")
     }
     var frames: [StoredFrame] = []
     frames.reserveCapacity(count)

@@ -6,22 +6,35 @@ public import TensorCore
 /// it durable and gives it its name. An error, ``cancel()`` or the end of the writer's life removes
 /// it; a killed process leaves it behind, without a superblock, for the next writer to overwrite.
 ///
+/// A writer with a fingerprint keeps a journal in `PATH.journal`: what was written before the last
+/// ``recordStep(_:payload:)`` outlives the process, a power cut, a full disk and ``suspend()``, and the
+/// next writer with the same fingerprint goes on behind it (``resumption``).
+///
 /// The same calls give the same bytes for the same version of libzstd, for any number of threads.
 /// The order is the caller's plan: layers ascending, then one-dimensional tensors, then output and
 /// embedding; plain tensors that follow each other share a segment.
 public final class SlabWriter {
-  private let file: PartialFile
-  private let pool: WorkerPool
-  private let cancellation: Cancellation
+  let file: PartialFile
+  let pool: WorkerPool
+  let cancellation: Cancellation
   private let assets: [SlabAsset]
-  private var index: SlabIndex
-  private var placement = Placement()
+  var index: SlabIndex
+  var placement = Placement()
   /// Names so far, as bytes: Swift's `==` on strings ignores differences of Unicode normalization.
-  private var names: Set<[UInt8]> = []
+  var names: Set<[UInt8]> = []
   /// Digests of the column scales that matrices were appended with, to be found in the tensors that
   /// they name.
-  private var scaleDigests: [(tensor: String, scales: String, digest: Digest)] = []
-  private var isOpen = true
+  var scaleDigests: [SlabJournal.ScaleDigest] = []
+  var isOpen = true
+
+  /// Of the caller's components and the writer's own; nil without a journal.
+  let fingerprint: Fingerprint?
+  /// The journal that is being written beside the work.
+  var pending: (summary: String, task: BackgroundTask<SlabError?>)?
+  /// The summary of the step that another run would go on behind.
+  public internal(set) var recorded: String?
+  /// What an interrupted writer had done, if this one goes on behind it.
+  public private(set) var resumption: Resumption?
 
   /// Root digest of what was written; nil before ``finish()``.
   public private(set) var rootDigest: Digest?
@@ -38,12 +51,16 @@ public final class SlabWriter {
   ///   - metadata: where the file comes from: never time, paths, host or thread count, so that the
   ///     same input gives the same file. Version and level of zstd are added.
   ///   - expectedByteCount: what the file will need; that and 16 MiB more must be free.
+  ///   - fingerprint: what the bytes depend on, besides the calls; profile and version of zstd are
+  ///     added. Nil for a writer without a journal.
+  ///   - restarting: whether what an interrupted writer did is discarded.
   ///   - isCancelled: asked for every frame, on any thread; once true, whatever is called next or going
   ///     on throws ``SlabError/Reason/cancelled``.
   /// - Throws: ``SlabError``.
   public init(
     path: String, profile: SlabProfile, replacing: Bool, inputs: [String], assets: [SlabAsset],
     metadata: [String: String], expectedByteCount: Int, pool: WorkerPool,
+    fingerprint: Fingerprint? = nil, restarting: Bool = false,
     isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(SlabError) {
     self.pool = pool
@@ -54,8 +71,18 @@ public final class SlabWriter {
     metadata["zstd-level"] = "\(Zstd.level)"
     index = SlabIndex(profile: profile, metadata: metadata, assets: [], tensors: [])
     try Self.check(assets: self.assets, metadata: metadata, path: path)
+    self.fingerprint = fingerprint.map { given in
+      let own = [("profile", profile.name), ("libzstd", Zstd.version)]
+      return Fingerprint(given.components + own.map { Fingerprint.Component($0.0, $0.1) })
+    }
     file = try PartialFile(
-      target: path, replacing: replacing, inputs: inputs, expectedByteCount: expectedByteCount)
+      target: path, replacing: replacing, inputs: inputs, hasJournal: fingerprint != nil)
+    if self.fingerprint != nil { resumption = try resume(restarting: restarting) }
+    do throws(SlabError) {
+      try file.checkSpace(for: max(0, expectedByteCount - (resumption == nil ? 0 : placement.end)))
+    } catch {
+      throw abandoned(error)
+    }
   }
 
   /// Adds a matrix.
@@ -84,7 +111,10 @@ public final class SlabWriter {
     if let scales = matrix.columnScales, let columnScales {
       let bytes = UnsafeRawBufferPointer(start: scales.pointer, count: scales.columns * 4)
       let encoded = EncodedBytes(bytes, width: 4, compressing: false, pool: pool)
-      scaleDigests.append((name, columnScales, encoded.streamDigest(.elements, bytes.count)))
+      scaleDigests.append(
+        SlabJournal.ScaleDigest(
+          tensor: name, scales: columnScales,
+          digest: encoded.streamDigest(.elements, bytes.count)))
     }
     try append(
       SlabTensor(
@@ -159,6 +189,7 @@ public final class SlabWriter {
   func finish(expecting root: Digest?) throws(SlabError) {
     do throws(SlabError) {
       guard isOpen else { throw invalid(nil, "the writer is finished or cancelled") }
+      try awaitJournal()
       try finishContents()
       let superblock = try writeIndex()
       guard root == nil || superblock.rootDigest == root else {
@@ -175,10 +206,27 @@ public final class SlabWriter {
     }
   }
 
-  /// Gives up and removes what was written.
+  /// Gives up and removes what was written, and the journal.
   public func cancel() {
     isOpen = false
-    file.discard()
+    _ = pending?.task.wait()
+    pending = nil
+    if file.fate == .kept { file.fate = .removed }
+    recorded = nil
+    file.close()
+  }
+
+  /// Replaces an entry of the metadata.
+  /// - Throws: ``SlabError`` if key or value is too long; the writer is then cancelled.
+  public func setMetadata(_ key: String, _ value: String) throws(SlabError) {
+    var metadata = index.metadata
+    metadata[key] = value
+    do throws(SlabError) {
+      try Self.check(assets: [], metadata: metadata, path: file.target)
+    } catch {
+      throw abandoned(error)
+    }
+    index.metadata = metadata
   }
 
   /// Writes the assets and completes the index.
@@ -196,10 +244,12 @@ public final class SlabWriter {
     for tensor in index.tensors {
       if let fault = index.columnScalesFault(of: tensor) { throw invalid(tensor.name, fault) }
     }
-    for (tensor, scales, digest) in scaleDigests {
-      let stored = index.tensors[index.position(ofTensor: scales)!].streams[0]
-      guard SlabDigests.stream(.elements, stored.bytes) == digest else {
-        throw invalid(tensor, "the tensor \(scales) holds other column scales than the matrix")
+    for entry in scaleDigests {
+      guard let position = index.position(ofTensor: entry.scales),
+        SlabDigests.stream(.elements, index.tensors[position].streams[0].bytes) == entry.digest
+      else {
+        throw invalid(
+          entry.tensor, "the tensor \(entry.scales) holds other column scales than the matrix")
       }
     }
     index.fillDigests()
@@ -239,86 +289,5 @@ public final class SlabWriter {
     return StoredBytes(
       codec: encoded.codec, offset: offset, storedByteCount: encoded.storedByteCount,
       logicalByteCount: logical.count, frames: encoded.frames)
-  }
-}
-
-// MARK: - Checks
-
-extension SlabWriter {
-  private func invalid(_ name: String?, _ message: String) -> SlabError {
-    SlabError(.invalidInput, path: file.target, name: name, message)
-  }
-
-  /// Cancels; returns its argument.
-  private func abandoned(_ error: SlabError) -> SlabError {
-    cancel()
-    return error
-  }
-
-  /// The streams that the tensor must have.
-  private func check(
-    _ tensor: SlabTensor
-  ) throws(SlabError) -> [(kind: StreamKind, byteCount: Int)] {
-    guard SlabFormat.isName(tensor.name) else {
-      throw invalid(
-        tensor.name,
-        "a name must have 1 to \(SlabFormat.maximumNameByteCount) bytes and no control characters")
-    }
-    guard names.insert(Array(tensor.name.utf8)).inserted else {
-      throw invalid(tensor.name, "a tensor of this name was written before")
-    }
-    guard names.count <= SlabFormat.maximumTensorCount else {
-      throw invalid(tensor.name, "a slab holds at most \(SlabFormat.maximumTensorCount) tensors")
-    }
-    if let statistics = tensor.statistics {
-      guard statistics.normalizedMeanSquaredError.isFinite,
-        statistics.maximumAbsoluteError.isFinite, statistics.cosineSimilarity.isFinite
-      else { throw invalid(tensor.name, "its error statistics are not finite") }
-    }
-    guard
-      let forms = TensorForm.streams(
-        shape: tensor.shape, encoding: tensor.encoding, layout: tensor.layout)
-    else {
-      throw invalid(
-        tensor.name,
-        "a slab holds no tensor of shape \(tensor.shape) as \(tensor.encoding.name) in layout "
-          + "\(tensor.layout)")
-    }
-    return forms
-  }
-
-  private static func check(
-    assets: [SlabAsset], metadata: [String: String], path: String
-  ) throws(SlabError) {
-    func invalid(_ name: String?, _ message: String) -> SlabError {
-      SlabError(.invalidInput, path: path, name: name, message)
-    }
-    guard assets.count <= SlabFormat.maximumAssetCount,
-      assets.reduce(0, { $0 + $1.bytes.count }) <= SlabFormat.maximumAssetByteCount
-    else { throw invalid(nil, "too many assets, or too long ones") }
-    for (index, asset) in assets.enumerated() {
-      guard SlabFormat.isAssetName(asset.name),
-        index == 0 || precedes(assets[index - 1].name, asset.name)
-      else { throw invalid(asset.name, "the name of an asset is no file name, or occurs twice") }
-    }
-    guard metadata.count <= SlabFormat.maximumMetadataCount else {
-      throw invalid(nil, "too many metadata entries")
-    }
-    for (key, value) in metadata {
-      guard SlabFormat.isName(key), value.utf8.count <= SlabFormat.maximumValueByteCount else {
-        throw invalid(key, "a metadata entry is too long, or its key no name")
-      }
-    }
-  }
-}
-
-extension EncodedBytes {
-  /// Digest of these bytes as a stream, wherever they are stored.
-  fileprivate func streamDigest(_ kind: StreamKind, _ logicalByteCount: Int) -> Digest {
-    SlabDigests.stream(
-      kind,
-      StoredBytes(
-        codec: codec, offset: 0, storedByteCount: 0, logicalByteCount: logicalByteCount,
-        frames: frames))
   }
 }
