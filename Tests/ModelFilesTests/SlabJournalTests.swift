@@ -131,8 +131,10 @@ import Testing
       try interrupt(path, after: 2)
       let before = try files(directory).map { try SlabFixtures.bytes(directory.path + "/" + $0) }
       let others: [(Fingerprint, SlabProfile, String)] = [
-        (Fingerprint([.init("recipe", "q8"), .init("weights", "1 2 3")]), .run,
-          "2 of 4 steps done, but recipe was q4 and is q8"),
+        (
+          Fingerprint([.init("recipe", "q8"), .init("weights", "1 2 3")]), .run,
+          "2 of 4 steps done, but recipe was q4 and is q8"
+        ),
         (Fingerprint([.init("recipe", "q4")]), .run, "weights (1 2 3) is gone"),
         (Fingerprint(Self.fingerprint.components + [.init("more", "x")]), .run, "more is new (x)"),
         (Self.fingerprint, .ship, "profile was run and is ship"),
@@ -175,7 +177,7 @@ import Testing
       }
       // Forged: the digest is right, and a number somewhere is not.
       var random = SplitMix64(seed: 3)
-      for _ in 0..<2000 {
+      for _ in 0..<300 {
         var bytes = Array(journal.dropLast(32))
         let position = 8 + Int(random.next() % UInt64(bytes.count - 5000 - 8))
         for index in position..<position + 1 + Int(random.next() % 8) {

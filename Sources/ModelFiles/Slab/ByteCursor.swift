@@ -39,7 +39,9 @@ struct ByteReader {
 
   private mutating func integer<T: FixedWidthInteger>(_ type: T.Type) throws(SlabError) -> T {
     let size = MemoryLayout<T>.size
-    guard remaining >= size else { throw malformed("the \(document) ends in the middle of a record") }
+    guard remaining >= size else {
+      throw malformed("the \(document) ends in the middle of a record")
+    }
     defer { position += size }
     return bytes.withUnsafeBytes {
       T(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: T.self))

@@ -94,7 +94,8 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
   private var keptAdvice: String? {
     guard let kept else { return nil }
     let isFull = if case .system(let code?) = reason { SystemCalls.isFull(code) } else { false }
-    return "\(kept) are kept: \(isFull ? "free some space and run" : "run") the same command to go on."
+    return
+      "\(kept) are kept: \(isFull ? "free some space and run" : "run") the same command to go on."
   }
 
   /// What to do about it.
@@ -110,7 +111,8 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
     case .outputExists: "Choose another output, or say that it is to be replaced (--force)."
     case .busy: "Wait for the other process, or choose another output."
     case .insufficientSpace: "Free some space, or write to another disk."
-    case .otherJob: "Repeat the earlier command to go on with it, or discard what it did (--restart)."
+    case .otherJob:
+      "Repeat the earlier command to go on, or discard what it did (--restart)."
     case .journalDamaged: "Discard it and begin again (--restart)."
     case .invalidInput: nil
     }

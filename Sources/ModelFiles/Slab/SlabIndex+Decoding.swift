@@ -231,7 +231,8 @@ extension SlabIndex {
   ) throws(SlabError) -> [StoredFrame] {
     let count = SlabFormat.frameCount(logicalByteCount)
     guard count <= reader.remaining / (codec == .raw ? 32 : 68) else {
-      throw reader.malformed("the \(reader.document) is too short for its frames", found: "\(count) frames")
+      throw reader.malformed(
+        "the \(reader.document) is too short for its frames", found: "\(count) frames")
     }
     var frames: [StoredFrame] = []
     frames.reserveCapacity(count)

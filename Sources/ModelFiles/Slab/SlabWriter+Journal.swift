@@ -160,7 +160,8 @@ extension SlabWriter {
             let isRight =
               frame.storedDigest.map { $0 == Digest(of: bytes) }
               ?? (frame.digest == SlabDigests.frame(bytes))
-            return isRight ? nil : damaged(tensor.name, "what was written does not match its digest")
+            return isRight
+              ? nil : damaged(tensor.name, "it does not match its digest")
           }
           if let error { fault.withLock { $0 = error } }
         }
