@@ -20,7 +20,8 @@ let package = Package(
     .library(name: "TensorCore", targets: ["TensorCore"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
@@ -45,6 +46,7 @@ let package = Package(
       name: "Conversion",
       dependencies: [
         "TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference",
+        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: swift),
     .target(name: "Pebble", resources: [.copy("Checkpoint")], swiftSettings: swift),

@@ -45,6 +45,8 @@ public struct ConversionPlan: Sendable {
   public let steps: [Step]
   /// One for each tensor, in the order in which they are written.
   public let entries: [Entry]
+  /// What the recipe's author may not have meant, as clauses without a full stop.
+  public let warnings: [String]
   private let assetByteCount: Int
 
   /// Bytes of all source tensors.
@@ -63,30 +65,22 @@ public struct ConversionPlan: Sendable {
 
   /// What `recipe` makes of the tensors of `checkpoint`; reads no weights.
   ///
-  /// - Throws: ``RecipeError/unmatched(recipe:tensors:)``.
+  /// - Throws: ``RecipeError/unmatched(recipe:tensors:)``,
+  ///   ``RecipeError/impossible(recipe:rule:problem:)``.
   public init(_ checkpoint: Checkpoint, recipe: Recipe) throws(RecipeError) {
     let configuration = checkpoint.configuration
+    let matching = try RecipeMatching(recipe, configuration)
+    warnings = matching.warnings
     var steps: [Step.Kind: [Entry]] = [:]
-    var unmatched: [String] = []
-    for (name, _) in configuration.expectedTensors {
-      // A checkpoint has been checked against its configuration, whose names all have roles.
-      guard let tensor = checkpoint.descriptor(named: name), let type = tensor.elementType,
-        let role = TensorRole(tensorName: name)
-      else { preconditionFailure("\(name) has no role") }
-      let layer = TensorRole.layer(ofTensor: name)
-      let rule =
-        role.isMatrix
-        ? recipe.ruleIndex(
-          forTensor: name, role: role, layer: layer, layerCount: configuration.layerCount) : nil
-      if role.isMatrix, rule == nil { unmatched.append(name) }
-      let encoding = rule.map { recipe.rules[$0].encoding }
+    for match in matching.tensors {
+      // A checkpoint has been checked against its configuration.
+      guard let tensor = checkpoint.descriptor(named: match.name), let type = tensor.elementType
+      else { preconditionFailure("\(match.name) is missing") }
       let entry = Entry(
-        tensor: tensor, role: role, layer: layer, sourceType: type, encoding: encoding,
-        ruleIndex: rule, logicalByteCount: Self.byteCount(tensor, encoding))
-      steps[Step.Kind(role, layer: layer), default: []].append(entry)
-    }
-    guard unmatched.isEmpty else {
-      throw .unmatched(recipe: recipe.name, tensors: unmatched)
+        tensor: tensor, role: match.role, layer: match.layer, sourceType: type,
+        encoding: match.encoding, ruleIndex: match.ruleIndex,
+        logicalByteCount: Self.byteCount(tensor, match.encoding))
+      steps[Step.Kind(match.role, layer: match.layer), default: []].append(entry)
     }
     let order =
       (0..<configuration.layerCount).map { Step.Kind.layer($0) } + [.vectors, .output, .embedding]

@@ -142,12 +142,12 @@ public struct Converter: Sendable {
   /// more than converting them, and the root digest identifies the result, which follows from the
   /// source. Nothing here depends on the machine, the time or the place.
   private var metadata: [String: String] {
-    [
-      "recipe": recipe.name,
+    let own = [
       "tool": "quarry \(Self.version)",
       "numerics": "\(Reference.numericsVersion)",
       "source": checkpoint.weightFileNames.joined(separator: "\n"),
     ]
+    return own.merging(recipe.metadata) { $1 }
   }
 
   /// Version of this program, recorded in the slabs that it converts.

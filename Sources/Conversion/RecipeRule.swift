@@ -34,7 +34,7 @@ extension Recipe {
 
   /// Some of a model's decoder layers, which are counted from 0.
   public struct LayerSelection: Sendable, Hashable {
-    /// Layers by number.
+    /// Layers by number, ascending, without overlaps and neighbours.
     public let ranges: [ClosedRange<Int>]
     /// So many from the beginning, besides.
     public let first: Int
@@ -42,9 +42,21 @@ extension Recipe {
     public let last: Int
 
     public init(ranges: [ClosedRange<Int>] = [], first: Int = 0, last: Int = 0) {
-      self.ranges = ranges
+      self.ranges = Self.merged(ranges)
       self.first = first
       self.last = last
+    }
+
+    private static func merged(_ ranges: [ClosedRange<Int>]) -> [ClosedRange<Int>] {
+      var result: [ClosedRange<Int>] = []
+      for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+        if let last = result.last, range.lowerBound - 1 <= last.upperBound {
+          result[result.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+        } else {
+          result.append(range)
+        }
+      }
+      return result
     }
 
     func contains(_ layer: Int, of layerCount: Int) -> Bool {

@@ -16,6 +16,16 @@ public enum TensorRole: String, Sendable, CaseIterable {
   /// Whether tensors of this role are matrices; others are one-dimensional and stay float32.
   public var isMatrix: Bool { self != .norm && self != .bias }
 
+  /// Roles that recipes may name together.
+  public static let groups: [(name: String, roles: [TensorRole])] = [
+    ("attention", [.query, .key, .value, .attentionOutput]),
+    ("mlp", [.gate, .up, .gateUp, .down]),
+  ]
+
+  /// Roles of a layer's matrices that read the same input: it is quantized once for all of them where
+  /// their blocks have the same size.
+  public static let sharingInput: [[TensorRole]] = [[.query, .key, .value], [.gate, .up]]
+
   /// Nil for a name of no supported model.
   public init?(tensorName name: String) {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)

@@ -113,7 +113,7 @@ import Testing
 
   @Test(arguments: Recipe.presets) func randomWeightsRun(recipe: Recipe) throws {
     let configuration = try ModelConfiguration(json: Array(Self.config.utf8))
-    let weights = RandomWeights(configuration, recipe: recipe)
+    let weights = try RandomWeights(configuration, recipe: recipe)
     let model = try Model(
       weights: weights, assets: ModelAssets(configuration: configuration), pool: pool,
       kernels: .selected())

@@ -10,23 +10,27 @@ public struct RandomWeights: WeightSource {
   public let path = "random weights"
   private let shapes: [String: [Int]]
   private let places: [String: UInt64]
-  private let recipe: Recipe
-  private let layerCount: Int
+  private let encodings: [String: BlockEncoding]
 
   /// Weights for every tensor that `configuration` demands, encoded as `recipe` says.
-  public init(_ configuration: ModelConfiguration, recipe: Recipe) {
+  ///
+  /// - Throws: ``RecipeError`` where it does not fit the model.
+  public init(_ configuration: ModelConfiguration, recipe: Recipe) throws(RecipeError) {
+    self.init(configuration, try RecipeMatching(recipe, configuration))
+  }
+
+  init(_ configuration: ModelConfiguration, _ matching: RecipeMatching) {
     let tensors = configuration.expectedTensors
     shapes = Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0.shape) })
     places = Dictionary(
       uniqueKeysWithValues: tensors.enumerated().map { ($1.name, UInt64($0)) })
-    self.recipe = recipe
-    layerCount = configuration.layerCount
+    encodings = matching.tensors.reduce(into: [:]) { $0[$1.name] = $1.encoding }
   }
 
   /// Bytes of all matrices.
   public var byteCount: Int {
     shapes.reduce(0) { sum, tensor in
-      guard let encoding = encoding(tensor.key) else { return sum }
+      guard let encoding = encodings[tensor.key] else { return sum }
       return sum + geometry(tensor.value).byteCount(in: encoding)
     }
   }
@@ -42,7 +46,7 @@ public struct RandomWeights: WeightSource {
 
   /// Random codes and scales of the tensor, the same at every call.
   public func matrix(named name: String, pool: WorkerPool) -> WeightMatrix {
-    Self.matrix(geometry(shapes[name]!), encoding(name)!, seed: places[name]!, pool: pool)
+    Self.matrix(geometry(shapes[name]!), encodings[name]!, seed: places[name]!, pool: pool)
   }
 
   /// A matrix of random codes, whose weights have a variance of about 1 / columns, so that
@@ -78,14 +82,6 @@ public struct RandomWeights: WeightSource {
     return WeightMatrix(
       encoding: encoding, geometry: geometry, streams: streams.mapValues(\.bytes),
       owners: Array(streams.values))
-  }
-
-  /// Nil for tensors that are no matrices.
-  private func encoding(_ name: String) -> BlockEncoding? {
-    TensorRole(tensorName: name).flatMap {
-      recipe.encoding(
-        ofTensor: name, role: $0, layer: TensorRole.layer(ofTensor: name), layerCount: layerCount)
-    }
   }
 
   private func geometry(_ shape: [Int]) -> PanelGeometry {

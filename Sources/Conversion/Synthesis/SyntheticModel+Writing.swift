@@ -88,33 +88,30 @@ extension SyntheticModel {
   ///
   /// - Parameter others: files to carry besides config.json, such as those of a tokenizer.
   /// - Returns: the root digest.
-  /// - Throws: `SlabError`, `QuantizationError`, `CancellationError`.
+  /// - Throws: `RecipeError`, `SlabError`, `QuantizationError`, `CancellationError`.
   public func writeSlab(
     to path: String, recipe: Recipe, profile: SlabProfile = .run, assets others: [SlabAsset] = [],
     replacing: Bool = false, pool: WorkerPool, monitor: Monitor = Monitor()
   ) throws -> Digest {
+    let matching = try RecipeMatching(recipe, configuration)
     let writer = try SlabWriter(
       path: path, profile: profile, replacing: replacing, inputs: [], assets: assets(others),
       metadata: [
-        "recipe": recipe.name, "tool": "quarry \(Converter.version)",
-        "numerics": "\(Reference.numericsVersion)",
+        "tool": "quarry \(Converter.version)", "numerics": "\(Reference.numericsVersion)",
         "source": "synthetic weights, seed \(seed)",
-      ],
-      expectedByteCount: RandomWeights(configuration, recipe: recipe).byteCount, pool: pool,
+      ].merging(recipe.metadata) { $1 },
+      expectedByteCount: RandomWeights(configuration, matching).byteCount, pool: pool,
       isCancelled: monitor.isCancelled)
     do {
-      let roles = tensors.map { TensorRole(tensorName: $0.name)! }
+      let matches = matching.tensors  // of the same tensors in the same order
       var done = 0
-      for index in tensors.indices.sorted(by: { rank(roles[$0]) < rank(roles[$1]) }) {
+      for index in tensors.indices.sorted(by: { rank(matches[$0].role) < rank(matches[$1].role) }) {
         try monitor.advance(done, byteCount)
         let (name, shape) = tensors[index]
         let buffer = AlignedBuffer(byteCount: 2 * shape.reduce(1, *))
         let elements = buffer.base.assumingMemoryBound(to: UInt16.self)
         fill(elements, tensor: index, rows: 0..<(shape.count == 1 ? 1 : shape[0]), pool: pool)
-        if let encoding = recipe.encoding(
-          ofTensor: name, role: roles[index], layer: TensorRole.layer(ofTensor: name),
-          layerCount: configuration.layerCount)
-        {
+        if let encoding = matches[index].encoding {
           let (matrix, statistics) = try Quantizer.encode(
             MatrixView(buffer.bytes, elementType: .bf16, rows: shape[0], columns: shape[1]),
             as: encoding, pool: pool, isCancelled: monitor.isCancelled)

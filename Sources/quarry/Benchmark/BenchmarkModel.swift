@@ -53,7 +53,7 @@ struct BenchmarkModel {
     self.name = name
     self.recipe = recipe.name
     let configuration = try ModelConfiguration(json: json)
-    let weights = RandomWeights(configuration, recipe: recipe)
+    let weights = try RandomWeights(configuration, recipe: recipe)
     weightByteCount = weights.byteCount
     if let available = SystemMemory.availableByteCount, weightByteCount > available {
       throw InputError(

@@ -35,8 +35,8 @@ struct Bench: ParsableCommand {
   var model: String?
   @Option(help: "Random weights in the shape of Granite 3.3: 2b or 8b.")
   var shape: BenchmarkShape?
-  @Option(help: "How random weights are encoded: q4, q4s, q8, q8s, bf16, f32 (default: q4).")
-  var recipe: Recipe?
+  @Option(help: "How random weights are encoded: a preset or a file (default: q4).")
+  var recipe: RecipeArgument?
   @Option(help: "Lengths of prompts, separated by commas.")
   var prefill = CountList(counts: [128, 512, 2048])
   @Option(help: "Tokens in the context before decoding, separated by commas.")
@@ -150,11 +150,12 @@ struct Bench: ParsableCommand {
     if let shape {
       return try BenchmarkModel(
         configuration: Array(shape.configurationJSON.utf8), name: shape.rawValue,
-        recipe: recipe ?? .q4, pool: pool)
+        recipe: recipe?.load() ?? .q4, pool: pool)
     }
     if let model, model.hasSuffix(".json") {
       return try BenchmarkModel(
-        configuration: InputFiles.read(model), name: model, recipe: recipe ?? .q4, pool: pool)
+        configuration: InputFiles.read(model), name: model, recipe: recipe?.load() ?? .q4,
+        pool: pool)
     }
     var argument = SlabArgument()
     argument.slab = model

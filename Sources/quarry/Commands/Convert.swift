@@ -33,7 +33,7 @@ struct Convert: ParsableCommand {
     name: [.short, .long], help: "The slab to write.", completion: .file(extensions: ["slab"]))
   var output: String
   @Option(help: "How tensors are encoded.")
-  var recipe = Recipe.q4
+  var recipe = RecipeArgument.preset(.q4)
   @Option(help: "run (default): weights are mapped as they are; ship: everything is compressed.")
   var profile: SlabProfile?  // a default here would be shown by its number
   @OptionGroup var runtime: RuntimeOptions
@@ -51,6 +51,8 @@ struct Convert: ParsableCommand {
         advice: "\(output) was not written; convert again when the checkpoint is complete",
         removing: SlabWriter.partialPath(of: output))
     }
+    let recipe = try recipe.load()
+    try ConversionPlan(source, recipe: recipe).warnings.forEach(Console.warn)
     let progress = Progress("converting")
     let converter = Converter(
       checkpoint: source, recipe: recipe, profile: profile ?? .run, pool: runtime.makePool(),

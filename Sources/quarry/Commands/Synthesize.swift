@@ -28,8 +28,8 @@ struct Synthesize: ParsableCommand {
   var seed: UInt64 = 0
   @Flag(help: "Write a slab.")
   var slab = false
-  @Option(help: "With --slab: how tensors are encoded: q4, q4s, q8, q8s, bf16, f32.")
-  var recipe: Recipe?
+  @Option(help: "With --slab: how tensors are encoded, a preset or a file (quarry convert --help).")
+  var recipe: RecipeArgument?
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "With --slab: replace an existing output.")
   var force = false
@@ -53,7 +53,7 @@ struct Synthesize: ParsableCommand {
     do {
       if slab {
         _ = try model.writeSlab(
-          to: output, recipe: recipe ?? .q4, assets: assets, replacing: force, pool: pool,
+          to: output, recipe: recipe?.load() ?? .q4, assets: assets, replacing: force, pool: pool,
           monitor: monitor)
       } else {
         try model.writeCheckpoint(to: output, assets: assets, pool: pool, monitor: monitor)

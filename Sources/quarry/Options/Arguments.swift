@@ -1,18 +1,10 @@
 public import ArgumentParser
-public import Conversion
 public import ModelFiles
 public import TensorCore
 public import Tokenization
 
 // How values of the rooms below are spelled on the command line.
 
-extension Recipe: ExpressibleByArgument {
-  public init?(argument: String) { self.init(named: argument) }
-
-  public static var allValueStrings: [String] { presets.map(\.name) }
-
-  public var defaultValueDescription: String { name }
-}
 extension ActivationPrecision: ExpressibleByArgument {}
 extension WeightLoading: ExpressibleByArgument {}
 extension CacheType: ExpressibleByArgument {}

@@ -9,12 +9,16 @@ enum InputFiles {
   private static let largestByteCount = 1 << 30
 
   /// The bytes of a file or pipe, or of standard input for `-`.
-  static func read(_ path: String) throws -> [UInt8] {
+  ///
+  /// - Parameter limit: bytes after which reading stops, for a reader who refuses so many.
+  static func read(_ path: String, atMost limit: Int = .max) throws -> [UInt8] {
     var bytes: [UInt8] = []
     do {
       let file =
         path == "-" ? .standardInput : try FileHandle(forReadingFrom: URL(filePath: path))
-      while let chunk = try file.read(upToCount: 1 << 20), !chunk.isEmpty {
+      while bytes.count < limit,
+        let chunk = try file.read(upToCount: min(1 << 20, limit - bytes.count)), !chunk.isEmpty
+      {
         bytes += chunk
         guard bytes.count <= largestByteCount else {
           throw InputError("\(name(path)) is longer than \(Format.bytes(largestByteCount))")

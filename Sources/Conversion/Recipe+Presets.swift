@@ -1,0 +1,38 @@
+import TensorCore
+
+extension Recipe {
+  /// 4-bit blocks of 16; embedding and output in 8-bit blocks of 16.
+  public static let q4 = preset("q4", layers: .q4b16, ends: .q8b16)
+  /// 4-bit blocks of 32; embedding and output in 8-bit blocks of 32. Smaller, less faithful.
+  public static let q4s = preset("q4s", layers: .q4b32, ends: .q8b32)
+  /// 8-bit blocks of 16.
+  public static let q8 = preset("q8", layers: .q8b16, ends: .q8b16)
+  /// 8-bit blocks of 32.
+  public static let q8s = preset("q8s", layers: .q8b32, ends: .q8b32)
+  /// bfloat16; exact for a bfloat16 checkpoint, rounded to the nearest (ties to even) for others.
+  public static let bf16 = preset("bf16", layers: .bf16, ends: .bf16)
+  /// float32; exact for every checkpoint.
+  public static let f32 = preset("f32", layers: .f32, ends: .f32)
+
+  /// The recipes that have names of their own.
+  public static let presets = [q4, q4s, q8, q8s, bf16, f32]
+
+  /// The preset of that name; nil if there is none.
+  public init?(named name: String) {
+    guard let preset = Self.presets.first(where: { $0.name == name }) else { return nil }
+    self = preset
+  }
+
+  /// Whether this is what its name stands for.
+  var isPreset: Bool { Recipe(named: name) == self }
+
+  /// Embedding and output projection are apart, as every token's error passes through them.
+  private static func preset(
+    _ name: String, layers: BlockEncoding, ends: BlockEncoding
+  ) -> Recipe {
+    let all = Rule(encoding: layers)
+    let rules =
+      ends == layers ? [all] : [Rule(roles: [.embedding, .output], encoding: ends), all]
+    return Recipe(name: name, rules: rules)
+  }
+}
