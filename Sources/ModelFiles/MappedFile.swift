@@ -6,10 +6,13 @@
 public final class MappedFile: @unchecked Sendable {  // immutable; the mapping is read only
   public let path: String
   public let bytes: UnsafeRawBufferPointer
+  /// What the system said of the file when it was opened.
+  let status: SystemCalls.Status
 
   /// - Throws: ``FileError`` when `path` is missing, not readable or no regular file.
   public init(path: String) throws(FileError) {
-    let (descriptor, status) = try SystemCalls.openForReading(path)
+    let descriptor: Int32
+    (descriptor, status) = try SystemCalls.openForReading(path)
     defer { SystemCalls.close(descriptor) }
     self.path = path
     bytes =

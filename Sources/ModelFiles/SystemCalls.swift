@@ -83,6 +83,13 @@ enum SystemCalls {
     return stat(path, &result) == 0 && result.st_mode & S_IFMT == S_IFDIR
   }
 
+  /// The absolute path without links; nil where that cannot be found out.
+  static func resolved(_ path: String) -> String? {
+    guard let resolved = realpath(path, nil) else { return nil }
+    defer { free(resolved) }
+    return String(validatingCString: resolved)
+  }
+
   static func close(_ descriptor: Int32) { Glibc.close(descriptor) }
 
   /// Fills `buffer` from `offset` on; a file that ends before is an error.

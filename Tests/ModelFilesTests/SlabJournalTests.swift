@@ -55,7 +55,7 @@ import Testing
     if let resumption = writer.resumption {
       first = Int(resumption.summary.split(separator: " ")[0])!
       #expect(resumption.payload == payload(first))
-      #expect(resumption.tensorNames.count == 2 * first)
+      #expect(resumption.tensors.count == 2 * first)
     }
     for step in first..<max(first, end) {
       try append(step, to: writer)

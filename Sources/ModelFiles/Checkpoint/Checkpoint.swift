@@ -86,6 +86,11 @@ public struct Checkpoint: Sendable {
   /// - Precondition: `tensor` is one of ``tensors``, here and below.
   public func path(of tensor: TensorDescriptor) -> String { place(tensor.name).file.path }
 
+  /// The elements of a tensor, in place.
+  func bytes(of tensor: TensorDescriptor) -> UnsafeRawBufferPointer {
+    place(tensor.name).file.bytes(of: tensor)
+  }
+
   /// A tensor of two dimensions, in place.
   /// - Throws: ``CheckpointError`` if there is no such tensor or it is no matrix.
   public func matrix(named name: String) throws(CheckpointError) -> MatrixView {

@@ -30,6 +30,10 @@ public struct CheckpointError: Error, Equatable, CustomStringConvertible {
     case unexpectedTensor = "an unknown tensor"
     /// The configuration ties the output projection to the embedding, but it differs.
     case untiedOutput = "the output projection differs from the embedding it is tied to"
+    /// A file is not the one that was opened, or not as it was.
+    case changed = "the file changed while it was in use"
+    /// A file that was opened is not there any more.
+    case vanished = "the file vanished while it was in use"
     /// A weight is NaN or infinite.
     case nonFinite = "a weight is not finite"
   }

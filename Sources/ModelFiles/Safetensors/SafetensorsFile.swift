@@ -41,6 +41,9 @@ public struct SafetensorsFile: Sendable {
   /// this process (SIGBUS).
   public var mappedBytes: UnsafeRawBufferPointer { file.bytes }
 
+  /// What the system said of the file when it was opened.
+  var status: SystemCalls.Status { file.status }
+
   /// Gives back the memory that reading `tensor` took.
   public func release(_ tensor: TensorDescriptor) { file.release(tensor.byteRange) }
 

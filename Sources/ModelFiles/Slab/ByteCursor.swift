@@ -1,5 +1,5 @@
 /// Reads little-endian numbers and strings out of bytes in memory, never beyond their end.
-struct ByteReader {
+package struct ByteReader {
   let bytes: [UInt8]
   /// What the bytes belong to and where they begin in that file, for errors.
   let path: String
@@ -10,17 +10,17 @@ struct ByteReader {
   /// The record that is being read, for errors.
   var name: String?
 
-  init(_ bytes: [UInt8], path: String, fileOffset: Int = 0, document: String = "index") {
+  package init(_ bytes: [UInt8], path: String, fileOffset: Int = 0, document: String = "index") {
     self.bytes = bytes
     self.path = path
     self.fileOffset = fileOffset
     self.document = document
   }
 
-  var remaining: Int { bytes.count - position }
+  package var remaining: Int { bytes.count - position }
 
   /// An error at the bytes read last.
-  func malformed(
+  package func malformed(
     _ message: String, expected: String? = nil, found: String? = nil, from start: Int? = nil
   ) -> SlabError {
     fault(.malformed, message, expected: expected, found: found, from: start)
@@ -50,11 +50,11 @@ struct ByteReader {
 
   mutating func uint8() throws(SlabError) -> UInt8 { try integer(UInt8.self) }
   mutating func uint16() throws(SlabError) -> UInt16 { try integer(UInt16.self) }
-  mutating func uint32() throws(SlabError) -> UInt32 { try integer(UInt32.self) }
+  package mutating func uint32() throws(SlabError) -> UInt32 { try integer(UInt32.self) }
   mutating func uint64() throws(SlabError) -> UInt64 { try integer(UInt64.self) }
 
   /// A 64-bit number that must not exceed `limit`.
-  mutating func count(_ what: String, limit: Int) throws(SlabError) -> Int {
+  package mutating func count(_ what: String, limit: Int) throws(SlabError) -> Int {
     let start = position
     let value = try uint64()
     guard value <= UInt64(limit) else {
@@ -80,7 +80,7 @@ struct ByteReader {
     return value
   }
 
-  mutating func digest() throws(SlabError) -> Digest {
+  package mutating func digest() throws(SlabError) -> Digest {
     guard remaining >= Digest.byteCount else {
       throw malformed("the \(document) ends in the middle of a digest")
     }
@@ -93,7 +93,7 @@ struct ByteReader {
   mutating func skip(_ byteCount: Int) throws(SlabError) { _ = try bytes(byteCount) }
 
   /// The next bytes as they are.
-  mutating func bytes(_ byteCount: Int) throws(SlabError) -> [UInt8] {
+  package mutating func bytes(_ byteCount: Int) throws(SlabError) -> [UInt8] {
     guard remaining >= byteCount else {
       throw malformed("the \(document) ends in the middle of a record")
     }
@@ -115,7 +115,7 @@ struct ByteReader {
   }
 
   /// A name with its 16-bit length in front.
-  mutating func name(_ what: String) throws(SlabError) -> String {
+  package mutating func name(_ what: String) throws(SlabError) -> String {
     let start = position
     let byteCount = Int(try uint16())
     guard (1...SlabFormat.maximumNameByteCount).contains(byteCount) else {
@@ -132,19 +132,29 @@ struct ByteReader {
 }
 
 /// Appends little-endian numbers and strings; the mirror of ``ByteReader``.
-struct ByteWriter {
-  private(set) var bytes: [UInt8] = []
+package struct ByteWriter {
+  package private(set) var bytes: [UInt8] = []
 
-  mutating func append(_ value: some FixedWidthInteger) {
+  package init() {}
+
+  /// - Parameter capacity: bytes that will be appended, as far as that is known.
+  package init(capacity: Int) { bytes.reserveCapacity(capacity) }
+
+  package mutating func append(_ value: some FixedWidthInteger) {
     withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
   }
 
-  mutating func append(_ digest: Digest) { bytes.append(contentsOf: digest.bytes) }
+  package mutating func append(_ digest: Digest) { bytes.append(contentsOf: digest.bytes) }
 
-  mutating func append(raw: some Sequence<UInt8>) { bytes.append(contentsOf: raw) }
+  package mutating func append(raw: some Sequence<UInt8>) { bytes.append(contentsOf: raw) }
+
+  /// Many bytes at once: the generic one is slow from other modules.
+  package mutating func append(_ buffer: UnsafeRawBufferPointer) {
+    bytes.append(contentsOf: buffer)
+  }
 
   /// A name with its 16-bit length in front.
-  mutating func append(name: String) {
+  package mutating func append(name: String) {
     append(UInt16(name.utf8.count))
     append(raw: name.utf8)
   }

@@ -54,7 +54,7 @@ public struct SlabError: Error, Equatable, Sendable, CustomStringConvertible {
   /// What of the work is kept for another run, as in "12 of 40 layers"; nil where nothing is.
   public internal(set) var kept: String?
 
-  init(
+  package init(
     _ reason: Reason, path: String, name: String? = nil, stream: StreamKind? = nil,
     frame: Int? = nil, byteRange: Range<Int>? = nil, expected: String? = nil,
     found: String? = nil, _ message: String

@@ -7,8 +7,8 @@ public struct Resumption: Sendable {
   public let summary: String
   /// What the caller stored with it.
   public let payload: [UInt8]
-  /// Names of the tensors that the file holds already, in its order.
-  public let tensorNames: [String]
+  /// What the file holds already, in its order; digests of tensors are not known yet.
+  public let tensors: [SlabTensor]
 }
 
 extension SlabWriter {
@@ -90,7 +90,8 @@ extension SlabWriter {
     let journal: SlabJournal?
     do throws(SlabError) {
       journal = try SlabJournal.read(target: file.target, end: end)
-    } catch where isDiscarded && error.reason == .journalDamaged {
+    } catch {
+      guard isDiscarded && error.reason == .journalDamaged else { throw error }
       journal = nil
     }
     guard let journal, !isDiscarded else {
@@ -113,7 +114,7 @@ extension SlabWriter {
     recorded = journal.summary
     return Resumption(
       summary: journal.summary, payload: journal.payload,
-      tensorNames: index.fileOrder.map(\.name))
+      tensors: index.tensors)
   }
 
   /// Takes over the state of a journal, if the file holds what it says.

@@ -42,6 +42,9 @@ public final class SlabWriter {
   /// What a slab at `path` is called while it is written.
   public static func partialPath(of path: String) -> String { path + ".partial" }
 
+  /// What the journal of a slab at `path` is called.
+  public static func journalPath(of path: String) -> String { SlabJournal.path(of: path) }
+
   /// Starts the file.
   ///
   /// - Parameters:

@@ -11,8 +11,9 @@ enum MappedFiles {
   private struct Entry {
     let addresses: Range<UInt>
     let sentence: UnsafeBufferPointer<UInt8>
-    /// Name of the half-written output, as C has it.
+    /// Names of the half-written output and of its journal, as C has them.
     let partial: UnsafePointer<CChar>?
+    let journal: UnsafePointer<CChar>?
     let next: UnsafePointer<Entry>?
   }
 
@@ -27,8 +28,10 @@ enum MappedFiles {
   /// - Parameters:
   ///   - advice: a sentence without a full stop.
   ///   - partial: a half-written output that goes with the program.
+  ///   - journal: where another run could go on, so that the output stays if it is there.
   static func watch(
-    _ bytes: UnsafeRawBufferPointer, path: String, advice: String, removing partial: String? = nil
+    _ bytes: UnsafeRawBufferPointer, path: String, advice: String, removing partial: String? = nil,
+    unless journal: String? = nil
   ) {
     guard let base = bytes.baseAddress else { return }
     let start = UInt(bitPattern: base)
@@ -43,7 +46,8 @@ enum MappedFiles {
     entry.initialize(
       to: Entry(
         addresses: start..<start + UInt(bytes.count), sentence: UnsafeBufferPointer(sentence),
-        partial: partial.map { UnsafePointer(strdup($0)) }, next: newest.load(ordering: .acquiring))
+        partial: partial.map { UnsafePointer(strdup($0)) },
+        journal: journal.map { UnsafePointer(strdup($0)) }, next: newest.load(ordering: .acquiring))
     )
     newest.store(UnsafePointer(entry), ordering: .releasing)
   }
@@ -69,7 +73,11 @@ enum MappedFiles {
     var entry = newest.load(ordering: .acquiring)
     while let current = entry {
       if current.pointee.addresses.contains(address) {
-        if let partial = current.pointee.partial { unlink(partial) }
+        if let partial = current.pointee.partial,
+          current.pointee.journal.map({ access($0, F_OK) != 0 }) ?? true
+        {
+          unlink(partial)
+        }
         let sentence = current.pointee.sentence
         _ = Glibc.write(STDERR_FILENO, sentence.baseAddress!, sentence.count)
         _exit(exitStatus)
