@@ -118,17 +118,18 @@ static ck_activations quantized(const ck_kernels *k, const float *input, const f
                                 int64_t columns, int64_t padded, int block_size, int64_t tokens) {
   int8_t *codes = take((size_t)(tokens * padded));
   float *scales = take((size_t)(tokens * padded / block_size * 4));
+  int32_t *starts = take((size_t)(tokens * padded / block_size * 4));
   for (int64_t t = 0; t < tokens; t++) {
     bool finite = k->quantize(input + t * columns, column_scales, columns, padded, block_size, t,
-                              tokens, codes, scales);
+                              tokens, codes, scales, starts);
     add(&finite, sizeof finite);
-    // Codes are biased as each instruction set likes them; the products show what they are.
+    // The products show what codes and starts are.
     for (int64_t column = 0; finite && column < padded; column += block_size) {
       int64_t width, at = place(k, column, padded, t, tokens, &width);
       add(scales + at / block_size + t % group_of(k, tokens), 4);
     }
   }
-  return (ck_activations){.codes = codes, .scales = scales, .tokens = tokens};
+  return (ck_activations){.codes = codes, .scales = scales, .starts = starts, .tokens = tokens};
 }
 
 static ck_activations unquantized(const ck_kernels *k, const float *input, int64_t columns,

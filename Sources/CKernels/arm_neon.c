@@ -84,10 +84,10 @@ INLINE void i_store(void *p, i32x16 a) { memcpy(p, &a, sizeof a); }
 INLINE i32x16 i_zero(void) { return 0; }
 INLINE i32x16 i_set1(int32_t a) { return a; }
 INLINE i32x16 i_add(i32x16 a, i32x16 b) { return a + b; }
-INLINE i32x16 i_sub(i32x16 a, i32x16 b) { return a - b; }
 INLINE i32x16 i_mul(i32x16 a, i32x16 b) { return a * b; }
 INLINE i32x16 i_abs(i32x16 a) { return __builtin_elementwise_abs(a); }
 INLINE i32x16 i_and(i32x16 a, i32x16 b) { return a & b; }
+INLINE i32x16 i_xor(i32x16 a, i32x16 b) { return a ^ b; }
 INLINE i32x16 i_shift_left(i32x16 a, int bits) { return a << bits; }
 INLINE i32x16 i_shift_right(i32x16 a, int bits) { return a >> bits; }
 INLINE i32x16 i_from_i8(const int8_t *p) {
@@ -122,14 +122,13 @@ INLINE i32x16 unpack_low(table entries, i32x16 codes) {
 INLINE i32x16 unpack_high(table entries, i32x16 codes) {
   return look_up(entries, codes >> 4 & 0x0F0F0F0F);
 }
-INLINE operand operand_of(i32x16 unpacked) { return unpacked; }
+#define WEIGHT_BIAS 0
+INLINE operand operand_of(i32x16 values) { return values; }
 INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
   registers s = {.whole = sums}, w = {.whole = weights}, a = {.whole = activations};
   for (int i = 0; i < 4; i++) s.words[i] = vdotq_s32(s.words[i], w.bytes[i], a.bytes[i]);
   return s.whole;
 }
-
-#define ACTIVATION_BIAS 0
 
 // Four products of bytes in each lane, the first factors in 0...127.
 INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {

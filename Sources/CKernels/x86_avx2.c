@@ -107,15 +107,15 @@ INLINE i32x16 i_set1(int32_t a) { return EACH_I(_mm256_set1_epi32(a), _mm256_set
 INLINE i32x16 i_add(i32x16 a, i32x16 b) {
   return EACH_I(_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi));
 }
-INLINE i32x16 i_sub(i32x16 a, i32x16 b) {
-  return EACH_I(_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi));
-}
 INLINE i32x16 i_mul(i32x16 a, i32x16 b) {
   return EACH_I(_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi));
 }
 INLINE i32x16 i_abs(i32x16 a) { return EACH_I(_mm256_abs_epi32(a.lo), _mm256_abs_epi32(a.hi)); }
 INLINE i32x16 i_and(i32x16 a, i32x16 b) {
   return EACH_I(_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi));
+}
+INLINE i32x16 i_xor(i32x16 a, i32x16 b) {
+  return EACH_I(_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi));
 }
 INLINE i32x16 i_shift_left(i32x16 a, int bits) {
   return EACH_I(_mm256_slli_epi32(a.lo, bits), _mm256_slli_epi32(a.hi, bits));
@@ -158,16 +158,16 @@ INLINE i32x16 unpack_high(table entries, i32x16 codes) {
 
 typedef i32x16 operand;
 
-INLINE operand operand_of(i32x16 unpacked) { return unpacked; }
-// The first factors are unsigned: activations, biased by 128.
+#define WEIGHT_BIAS 128
+INLINE operand operand_of(i32x16 biased) { return biased; }
+// The first factors are unsigned: weights, biased by 128.
 INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
-  return EACH_I(DPBUSD(sums.lo, activations.lo, weights.lo),
-                DPBUSD(sums.hi, activations.hi, weights.hi));
+  return EACH_I(DPBUSD(sums.lo, weights.lo, activations.lo),
+                DPBUSD(sums.hi, weights.hi, activations.hi));
 }
 INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
-  return dot4(sums, values, codes);
+  return dot4(sums, codes, values);
 }
-#define ACTIVATION_BIAS 128
 #define TILE_UNROLLING 8
 
 #else
@@ -179,9 +179,9 @@ typedef struct {
   i32x16 values, magnitudes;
 } operand;
 
-INLINE operand operand_of(i32x16 unpacked) {
-  return (operand){unpacked,
-                   EACH_I(_mm256_abs_epi8(unpacked.lo), _mm256_abs_epi8(unpacked.hi))};
+#define WEIGHT_BIAS 0
+INLINE operand operand_of(i32x16 values) {
+  return (operand){values, EACH_I(_mm256_abs_epi8(values.lo), _mm256_abs_epi8(values.hi))};
 }
 INLINE __m256i dot4_half(__m256i sums, __m256i values, __m256i magnitudes, __m256i activations) {
   __m256i pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(activations, values));
@@ -192,7 +192,6 @@ INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
       dot4_half(sums.lo, weights.values.lo, weights.magnitudes.lo, activations.lo),
       dot4_half(sums.hi, weights.values.hi, weights.magnitudes.hi, activations.hi));
 }
-#define ACTIVATION_BIAS 0
 // More steps of four columns in one piece make the compiler move registers to memory and back.
 #define TILE_UNROLLING 1
 

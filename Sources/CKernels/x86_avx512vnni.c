@@ -1,5 +1,6 @@
 // AVX-512 with VNNI: sixteen lanes are one register, and `vpdpbusd` multiplies four pairs of bytes
-// per lane. It wants one unsigned operand: activations, biased by 128.
+// per lane. It wants one unsigned operand: weights, biased by 128. So activations, one value for all
+// lanes, are the operand that an instruction can broadcast from memory by itself.
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -59,10 +60,10 @@ INLINE void i_store(void *p, i32x16 a) { _mm512_storeu_si512(p, a); }
 INLINE i32x16 i_zero(void) { return _mm512_setzero_si512(); }
 INLINE i32x16 i_set1(int32_t a) { return _mm512_set1_epi32(a); }
 INLINE i32x16 i_add(i32x16 a, i32x16 b) { return _mm512_add_epi32(a, b); }
-INLINE i32x16 i_sub(i32x16 a, i32x16 b) { return _mm512_sub_epi32(a, b); }
 INLINE i32x16 i_mul(i32x16 a, i32x16 b) { return _mm512_mullo_epi32(a, b); }
 INLINE i32x16 i_abs(i32x16 a) { return _mm512_abs_epi32(a); }
 INLINE i32x16 i_and(i32x16 a, i32x16 b) { return _mm512_and_si512(a, b); }
+INLINE i32x16 i_xor(i32x16 a, i32x16 b) { return _mm512_xor_si512(a, b); }
 INLINE i32x16 i_shift_left(i32x16 a, int bits) { return _mm512_slli_epi32(a, bits); }
 INLINE i32x16 i_shift_right(i32x16 a, int bits) { return _mm512_srai_epi32(a, bits); }
 INLINE i32x16 i_from_i8(const int8_t *p) {
@@ -89,11 +90,11 @@ INLINE i32x16 unpack_low(table entries, i32x16 codes) {
 INLINE i32x16 unpack_high(table entries, i32x16 codes) {
   return unpack_low(entries, _mm512_srli_epi16(codes, 4));
 }
-INLINE operand operand_of(i32x16 unpacked) { return unpacked; }
+#define WEIGHT_BIAS 128
+INLINE operand operand_of(i32x16 biased) { return biased; }
 INLINE i32x16 dot4(i32x16 sums, operand weights, i32x16 activations) {
-  return _mm512_dpbusd_epi32(sums, activations, weights);
+  return _mm512_dpbusd_epi32(sums, weights, activations);
 }
-#define ACTIVATION_BIAS 128
 
 // Four products of bytes in each lane, the first factors in 0...127.
 INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {

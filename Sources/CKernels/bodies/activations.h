@@ -21,15 +21,10 @@ INLINE f32x16 scaled_values(const float *input, const float *column_scales, int6
 // a number where x is not finite.
 INLINE f32x16 quantize_tile(const float *input, const float *column_scales, int64_t columns,
                             int64_t tile, int64_t tile_columns, int64_t width, int8_t *codes,
-                            float *scales, f32x16 finite, const int block_size,
+                            float *scales, int32_t *starts, f32x16 finite, const int block_size,
                             const bool whole) {
   const int vectors = block_size / 16;
   float largest[TILE_COLUMNS / 16] = {0}, inverses[TILE_COLUMNS / 16], steps[TILE_COLUMNS / 16];
-  // A bias of 128 turns the highest bit.
-  uint32_t turned[4] = {ACTIVATION_BIAS * 0x01010101u, ACTIVATION_BIAS * 0x01010101u,
-                        ACTIVATION_BIAS * 0x01010101u, ACTIVATION_BIAS * 0x01010101u};
-  i8x16 bias;
-  memcpy(&bias, turned, 16);
   int64_t blocks = tile_columns / block_size;
   for (int64_t block = 0; block < blocks; block++) {
     f32x16 magnitude = f_set1(0);
@@ -47,26 +42,30 @@ INLINE f32x16 quantize_tile(const float *input, const float *column_scales, int6
   f_store(steps, f_replace_below(f_div(amax, f_set1(127)), amax, limit, zero));
   for (int64_t block = 0; block < blocks; block++) {
     scales[block * width] = steps[block];
+    f32x16 sums = f_set1(0);  // of a few hundred integers below 128: exact
     for (int v = 0; v < vectors; v++) {
       int64_t column = block * block_size + v * 16;
       f32x16 x = scaled_values(input, column_scales, tile + column, columns, whole);
       // |x| / amax * 127 rounds to 127 at most, so that nothing is left to clamp.
-      i8x16 bytes = i_to_i8(i_from_f32(f_mul(x, f_set1(inverses[block])))) ^ bias;
+      i32x16 integers = i_from_f32(f_mul(x, f_set1(inverses[block])));
+      if (WEIGHT_BIAS) sums = f_add(sums, f_from_i32(integers));
+      i8x16 bytes = i_to_i8(integers);
       for (int chunk = 0; chunk < 4; chunk++) {
         memcpy(codes + (column + 4 * chunk) * width, (const char *)&bytes + 4 * chunk, 4);
       }
     }
+    if (WEIGHT_BIAS) starts[block * width] = -WEIGHT_BIAS * (int32_t)f_sum(sums);
   }
   return finite;
 }
 
 #define QUANTIZE_TILE(block_size, whole) \
   quantize_tile(input, column_scales, columns, tile, tile_columns, width, tile_codes, \
-                tile_scales, finite, block_size, whole)
+                tile_scales, tile_starts, finite, block_size, whole)
 
 static bool quantize(const float *input, const float *column_scales, int64_t columns,
                      int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
-                     int8_t *codes, float *scales) {
+                     int8_t *codes, float *scales, int32_t *starts) {
   int64_t group = group_of(tokens);
   int64_t first = token / group * group;
   int64_t width = tokens - first < group ? tokens - first : group;
@@ -77,6 +76,7 @@ static bool quantize(const float *input, const float *column_scales, int64_t col
     int64_t place = tile * tokens + first * tile_columns;
     int8_t *tile_codes = codes + place + 4 * (token - first);
     float *tile_scales = scales + place / block_size + token - first;
+    int32_t *tile_starts = starts + place / block_size + token - first;
     bool whole = tile + tile_columns <= columns;
     finite = block_size == 16 ? whole ? QUANTIZE_TILE(16, true) : QUANTIZE_TILE(16, false)
              : whole          ? QUANTIZE_TILE(32, true)

@@ -1,25 +1,23 @@
 // Scores and weighted values over a cache of int8: exact dot products of codes, four at a time.
 // Queries are quantized whole, weights in blocks of 32 positions after the values' scales have been
-// multiplied into them. Queries are stored with ACTIVATION_BIAS added, as activations are.
+// multiplied into them. Keys are biased as weights are.
 
 // Positions that a quantized block of weights covers.
 #define WEIGHT_BLOCK 32
 
 INLINE void score_groups_int8(const ck_cache_tile *tile, const ck_query *queries,
-                              const float *factors, int64_t group, int64_t head_size,
-                              float *scores, const int width, const int vectors) {
-  i32x16 sums[ATTENTION_SUMS], bias[4 * ATTENTION_SUMS / QUERY_BLOCK];
+                              const float *factors, const int32_t *starts, int64_t group,
+                              int64_t head_size, float *scores, const int width,
+                              const int vectors) {
+  i32x16 sums[ATTENTION_SUMS];
 #pragma clang loop unroll(full)
-  for (int i = 0; i < width * vectors; i++) sums[i] = i_zero();
-#pragma clang loop unroll(full)
-  for (int v = 0; v < vectors; v++) bias[v] = i_zero();
+  for (int i = 0; i < width * vectors; i++) sums[i] = i_set1(starts[i / vectors]);
   for (int64_t d = 0; d < head_size; d += 4) {
     operand keys[4 * ATTENTION_SUMS / QUERY_BLOCK];
 #pragma clang loop unroll(full)
     for (int v = 0; v < vectors; v++) {
       int64_t line = ((group + v) * head_size + d) * 16;
-      keys[v] = operand_of(i_load((const int8_t *)tile->keys + line));
-      bias[v] = add_bias(bias[v], keys[v]);
+      keys[v] = operand_of_bytes((const int8_t *)tile->keys + line);
       if (width < QUERY_BLOCK) __builtin_prefetch((const int8_t *)tile->values + line);
     }
 #pragma clang loop unroll(full)
@@ -37,7 +35,7 @@ INLINE void score_groups_int8(const ck_cache_tile *tile, const ck_query *queries
     for (int v = 0; v < vectors; v++) {
       f32x16 factor = f_mul(f_set1(factors[q]), f_load(tile->key_scales + (group + v) * 16));
       f_store(scores + q * TILE + (group + v) * 16,
-              f_mul(f_from_i32(i_sub(sums[q * vectors + v], bias[v])), factor));
+              f_mul(f_from_i32(sums[q * vectors + v]), factor));
     }
   }
 }
@@ -46,13 +44,19 @@ INLINE void score_int8(const ck_cache_tile *tile, const ck_query *queries, int64
                        int64_t head_size, float scale, float *scores, const int width) {
   const int vectors = SCORE_VECTORS(width);
   float factors[QUERY_BLOCK];
-  for (int q = 0; q < width; q++) factors[q] = queries[q].scale * scale;
+  int32_t starts[QUERY_BLOCK] = {0};
+  for (int q = 0; q < width; q++) {
+    factors[q] = queries[q].scale * scale;
+    for (int64_t d = 0; WEIGHT_BIAS && d < head_size; d++) {
+      starts[q] -= WEIGHT_BIAS * queries[q].codes[d];
+    }
+  }
   int64_t g = 0;
   for (; g + vectors <= groups; g += vectors) {
-    score_groups_int8(tile, queries, factors, g, head_size, scores, width, vectors);
+    score_groups_int8(tile, queries, factors, starts, g, head_size, scores, width, vectors);
   }
   for (; g < groups; g++) {
-    score_groups_int8(tile, queries, factors, g, head_size, scores, width, 1);
+    score_groups_int8(tile, queries, factors, starts, g, head_size, scores, width, 1);
   }
 }
 

@@ -62,10 +62,7 @@ INLINE float quantize_runs(const float *values, int64_t size, int8_t *codes, con
 }
 
 static float quantize_query(const float *values, int64_t size, int8_t *codes) {
-  float scale = quantize_runs(values, size, codes, 16, 16);
-  // A bias of 128 turns the highest bit.
-  for (int64_t d = 0; d < size; d++) codes[d] ^= (int8_t)ACTIVATION_BIAS;
-  return scale;
+  return quantize_runs(values, size, codes, 16, 16);
 }
 
 static bool enter_q8(const ck_cache_tile *tile, const float *key, const float *value, int64_t size,

@@ -12,8 +12,9 @@
 // once. With more, the codes of a column tile are unpacked once to the first-level cache, and every
 // group runs over them; meanwhile the accumulators of all groups rest in `totals`.
 //
-// Where the multiplier wants one unsigned operand, activations are stored with ACTIVATION_BIAS (128)
-// added, and 128 times the sum of a block's weights, the same for all tokens, is taken off again.
+// Where the multiplier wants one unsigned operand, weights get WEIGHT_BIAS (128) added, and a block's
+// sums begin with what that adds to them, taken off: 128 times the sum of a token's activations, the
+// same for all rows.
 
 INLINE const char *code_lines(const ck_weights *w, int64_t panel, int64_t column, int bits) {
   return (const char *)w->codes + (panel * w->padded_columns + column) * 2 * bits;
@@ -31,10 +32,33 @@ INLINE i32x16 broadcast4(const int8_t *codes) {
   return i_set1(four);
 }
 
-// What the biases of four activations add to a sum.
-INLINE i32x16 add_bias(i32x16 sums, operand weights) {
-  return ACTIVATION_BIAS ? dot4(sums, weights, i_set1(ACTIVATION_BIAS * 0x01010101)) : sums;
+// Weights of one byte each. A bias of 128 turns the highest bit.
+INLINE operand operand_of_bytes(const void *line) {
+  return operand_of(i_xor(i_load(line), i_set1((int32_t)(WEIGHT_BIAS * 0x01010101u))));
 }
+
+// Biased weights of 4-bit codes.
+INLINE table biased_table_of(const int8_t *codebook) {
+  int8_t biased[16];
+  for (int i = 0; i < 16; i++) biased[i] = codebook[i] ^ (int8_t)WEIGHT_BIAS;
+  return table_of(biased);
+}
+
+// The weights of eight columns.
+INLINE void load_operands(const char *lines, table entries, operand *low, operand *high,
+                          const int bits) {
+  if (bits == 4) {
+    i32x16 line = i_load(lines);
+    *low = operand_of(unpack_low(entries, line));
+    *high = operand_of(unpack_high(entries, line));
+  } else {
+    *low = operand_of_bytes(lines);
+    *high = operand_of_bytes(lines + 64);
+  }
+}
+
+// What the sum of a block begins with.
+INLINE i32x16 start_of(const int32_t *start) { return WEIGHT_BIAS ? i_set1(*start) : i_zero(); }
 
 // ---- One group of tokens: weights pass through registers once --------------------------------
 
@@ -47,33 +71,26 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
   const char *lines = code_lines(w, panel, 0, bits);
   int64_t blocks = w->padded_columns / block_size;
   const int8_t *block_scales = w->block_scales + panel * blocks * 16;
-  table entries = bits == 4 ? table_of(w->codebook) : (table){0};
+  table entries = bits == 4 ? biased_table_of(w->codebook) : (table){0};
   // Few tokens get two chains each, for columns 0-3 and 4-7 of every eight.
   const int second = width * 2 <= STREAM_TOKENS ? 1 : 0;
   f32x16 sums[STREAM_TOKENS];
 #pragma clang loop unroll(full)
   for (int g = 0; g < width; g++) sums[g] = f_set1(-0.0f);
   for (int64_t block = 0; block < blocks; block++) {
-    i32x16 dots[STREAM_TOKENS][2], bias[2] = {i_zero(), i_zero()};
+    i32x16 dots[STREAM_TOKENS][2];
 #pragma clang loop unroll(full)
-    for (int g = 0; g < width; g++) dots[g][0] = dots[g][1] = i_zero();
+    for (int g = 0; g < width; g++) {
+      dots[g][0] = start_of(x->starts + block * width + g);
+      dots[g][1] = i_zero();
+    }
     const int8_t *codes = x->codes + block * block_size * width;
 #pragma clang loop unroll_count(STREAM_UNROLLING)
     for (int k = 0; k < block_size; k += 8) {
       operand low, high;
-      if (bits == 4) {
-        i32x16 line = i_load(lines);
-        low = operand_of(unpack_low(entries, line));
-        high = operand_of(unpack_high(entries, line));
-      } else {
-        low = operand_of(i_load(lines));
-        high = operand_of(i_load(lines + 64));
-        __builtin_prefetch(lines + PREFETCH_BYTES + 64);
-      }
-      __builtin_prefetch(lines + PREFETCH_BYTES);
+      load_operands(lines, entries, &low, &high, bits);
+      for (int i = 0; i < 16 * bits; i += 64) __builtin_prefetch(lines + PREFETCH_BYTES + i);
       lines += 16 * bits;
-      bias[0] = add_bias(bias[0], low);
-      bias[1] = add_bias(bias[1], high);
 #pragma clang loop unroll(full)
       for (int g = 0; g < width; g++) {
         dots[g][0] = dot4(dots[g][0], low, broadcast4(codes + (k * width + 4 * g)));
@@ -85,10 +102,9 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
       }
     }
     f32x16 scale = squared_scales(block_scales + block * 16);
-    i32x16 start = i_sub(i_zero(), i_add(bias[0], bias[1]));
 #pragma clang loop unroll(full)
     for (int g = 0; g < width; g++) {
-      i32x16 dot = i_add(second ? i_add(dots[g][0], dots[g][1]) : dots[g][0], start);
+      i32x16 dot = second ? i_add(dots[g][0], dots[g][1]) : dots[g][0];
       sums[g] = f_fma(f_from_i32(dot), f_mul(scale, f_set1(x->scales[block * width + g])), sums[g]);
     }
   }
@@ -104,9 +120,8 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
 typedef struct {
   // [column / 4][panel]
   operand weights[TILE_COLUMNS / 4 * TILE_PANELS];
-  // [block][panel][16 rows]; a block's sums begin at `starts`.
+  // [block][panel][16 rows]
   float scales[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
-  int32_t starts[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
 } int8_tile;
 
 INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int64_t columns,
@@ -114,28 +129,15 @@ INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int6
                         const int block_size) {
   const char *lines = code_lines(w, panel, column, bits);
   const int8_t *scales = w->block_scales + (panel * w->padded_columns + column) / block_size * 16;
-  table entries = bits == 4 ? table_of(w->codebook) : (table){0};
+  table entries = bits == 4 ? biased_table_of(w->codebook) : (table){0};
   for (int64_t block = 0; block < columns / block_size; block++) {
-    i32x16 bias = i_zero();
 #pragma clang loop unroll(full)
     for (int64_t k = 0; k < block_size; k += 8) {
-      i32x16 low, high;
-      if (bits == 4) {
-        i32x16 line = i_load(lines);
-        low = unpack_low(entries, line);
-        high = unpack_high(entries, line);
-      } else {
-        low = i_load(lines);
-        high = i_load(lines + 64);
-      }
-      lines += 16 * bits;
       operand *weights = tile->weights + (block * block_size + k) / 4 * TILE_PANELS + place;
-      weights[0] = operand_of(low);
-      weights[TILE_PANELS] = operand_of(high);
-      bias = add_bias(add_bias(bias, weights[0]), weights[TILE_PANELS]);
+      load_operands(lines, entries, weights, weights + TILE_PANELS, bits);
+      lines += 16 * bits;
     }
     f_store(tile->scales + (block * TILE_PANELS + place) * 16, squared_scales(scales + block * 16));
-    i_store(tile->starts + (block * TILE_PANELS + place) * 16, i_sub(i_zero(), bias));
   }
 }
 
@@ -150,7 +152,7 @@ INLINE void prefetch_tile(const char *const *lines, int64_t bytes, int64_t part,
 // Runs a group of tokens over a tile. `totals` holds [panel][token] accumulators. In the last tile
 // of a row `outputs` point to the places of the first token's rows, otherwise they are null.
 INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *codes,
-                          const float *scales, bool begins, float *totals,
+                          const float *scales, const int32_t *starts, bool begins, float *totals,
                           const float *const *row_scales, float *const *outputs,
                           int64_t output_stride, const int block_size, const int width) {
   f32x16 sums[TILE_PANELS][TOKEN_GROUP];
@@ -164,11 +166,10 @@ INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *c
   for (int64_t block = 0; block < blocks; block++) {
     i32x16 dots[TILE_PANELS][TOKEN_GROUP];
 #pragma clang loop unroll(full)
-    for (int p = 0; p < TILE_PANELS; p++) {
-      i32x16 start =
-          ACTIVATION_BIAS ? i_load(tile->starts + (block * TILE_PANELS + p) * 16) : i_zero();
+    for (int g = 0; g < width; g++) {
+      i32x16 start = start_of(starts + block * width + g);
 #pragma clang loop unroll(full)
-      for (int g = 0; g < width; g++) dots[p][g] = start;
+      for (int p = 0; p < TILE_PANELS; p++) dots[p][g] = start;
     }
     const operand *lines = tile->weights + block * block_size / 4 * TILE_PANELS;
     const int8_t *block_codes = codes + block * block_size * width;
@@ -215,7 +216,7 @@ INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *c
 
 #define MULTIPLY_TILE_CASE(w) \
   case w: \
-    multiply_tile(&tile, columns / block_size, codes, scales, column == 0, accumulators, \
+    multiply_tile(&tile, columns / block_size, codes, scales, starts, column == 0, accumulators, \
                   row_scales, ends ? outputs : 0, output_stride, block_size, w); \
     break;
 
@@ -250,6 +251,7 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
         int64_t place = column * x->tokens + token * columns;
         const int8_t *codes = x->codes + place;
         const float *scales = x->scales + place / block_size;
+        const int32_t *starts = x->starts + place / block_size;
         float *outputs[TILE_PANELS];
         for (int p = 0; p < TILE_PANELS; p++) {
           outputs[p] = output + token * output_stride + panels[p] * 16;

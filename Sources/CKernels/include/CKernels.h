@@ -34,9 +34,11 @@ typedef struct {
 /// value of its column i is element i * w + g. Scales are laid out as values, with blocks for
 /// columns.
 typedef struct {
-  /// Bytes, biased as the instruction set likes them.
   const int8_t *codes;
   const float *scales;
+  /// Laid out as scales: with what a block's sum of products begins, as kernels want it that
+  /// multiply by biased weights.
+  const int32_t *starts;
   /// Float32 values, for products without codes.
   const float *values;
   int64_t tokens;
@@ -83,11 +85,11 @@ typedef struct {
   /// full tile.
   int32_t stream_tokens, token_group, tile_columns;
 
-  /// Quantizes the `columns` values of one of `tokens` tokens into its places in `codes` and
-  /// `scales`, which are laid out as `ck_activations` says. False if a value is not finite.
+  /// Quantizes the `columns` values of one of `tokens` tokens into its places in `codes`, `scales` and
+  /// `starts`, which are laid out as `ck_activations` says. False if a value is not finite.
   bool (*quantize)(const float *input, const float *column_scales, int64_t columns,
                    int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
-                   int8_t *codes, float *scales);
+                   int8_t *codes, float *scales, int32_t *starts);
 
   /// Products of panels `first ..< last` of a quantized matrix with int8 activations; output row
   /// `r` of token `t` is `output[t * output_stride + r]`.

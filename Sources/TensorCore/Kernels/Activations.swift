@@ -33,6 +33,8 @@ public final class Activations {
   private var tokenGroup = 1
   private let codeBuffer: AlignedBuffer
   private let scaleBuffer: AlignedBuffer
+  /// With which sums of products begin; see `ck_activations`.
+  private let startBuffer: AlignedBuffer
   /// Allocated by the first batch that is not quantized.
   private var valueBuffer: AlignedBuffer?
 
@@ -42,6 +44,7 @@ public final class Activations {
     self.maximumColumns = columns
     codeBuffer = AlignedBuffer(byteCount: maximumTokens * columns)
     scaleBuffer = AlignedBuffer(byteCount: maximumTokens * (columns / 16) * 4)
+    startBuffer = AlignedBuffer(byteCount: maximumTokens * (columns / 16) * 4)
   }
 
   /// Prepares `tokenCount` rows of `input` for products with `weights` and every other matrix of
@@ -74,7 +77,7 @@ public final class Activations {
           isQuantized
           ? kernels.quantize(
             row, for: weights, token: token, tokenCount: tokenCount, codes: codes,
-            scales: scaleBuffer.floats)
+            scales: scaleBuffer.floats, starts: starts)
           : copy(row, token: token, columns: columns, tileColumns: kernels.tileColumns)
         if !finite { firstBad.min(token, ordering: .relaxed) }
       }
@@ -115,6 +118,10 @@ public final class Activations {
     codeBuffer.base.assumingMemoryBound(to: Int8.self)
   }
 
+  private var starts: UnsafeMutablePointer<Int32> {
+    startBuffer.base.assumingMemoryBound(to: Int32.self)
+  }
+
   /// One token's codes, while tokens are not interleaved.
   func codes(of token: Int) -> UnsafePointer<Int8> {
     UnsafePointer(codes + token * paddedColumns)
@@ -132,7 +139,7 @@ public final class Activations {
 
   fileprivate var batch: ck_activations {
     ck_activations(
-      codes: codes, scales: scaleBuffer.floats, values: valueBuffer?.floats,
+      codes: codes, scales: scaleBuffer.floats, starts: starts, values: valueBuffer?.floats,
       tokens: Int64(tokenCount))
   }
 }

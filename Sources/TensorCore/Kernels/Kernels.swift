@@ -65,14 +65,15 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
   /// finite.
   func quantize(
     _ input: UnsafePointer<Float>, for weights: WeightMatrix, token: Int, tokenCount: Int,
-    codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>
+    codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>,
+    starts: UnsafeMutablePointer<Int32>
   ) -> Bool {
     let (geometry, groupSize) = (weights.geometry, weights.encoding.blockSize!)
     let padded = geometry.paddedColumns
     if let table {
       return table.pointee.quantize(
         input, weights.columnScales?.pointer, Int64(geometry.columns), Int64(padded),
-        Int32(groupSize), Int64(token), Int64(tokenCount), codes, scales)
+        Int32(groupSize), Int64(token), Int64(tokenCount), codes, scales, starts)
     }
     return Reference.quantizeActivations(
       input, columnScales: weights.columnScales?.pointer, columns: geometry.columns,
