@@ -88,7 +88,7 @@ let package = Package(
       swiftSettings: swift),
     .testTarget(
       name: "quarryTests",
-      dependencies: ["quarry", "Pebble", "ModelFiles", "JSON", "TestSupport"],
+      dependencies: ["quarry", "Pebble", "ModelFiles", "TensorCore", "JSON", "TestSupport"],
       swiftSettings: swift),
   ]
 )

@@ -8,16 +8,6 @@ public import TensorCore
 /// constant. The same checkpoint and recipe give the same bytes on every machine and for any number
 /// of threads.
 public struct Converter: Sendable {
-  /// How far a conversion is.
-  public struct Progress: Sendable {
-    /// Bytes of source tensors that are done, of all.
-    public let doneByteCount: Int
-    /// Bytes of all tensors of the source.
-    public let totalByteCount: Int
-    /// The tensor that comes next; nil at the end.
-    public let tensor: String?
-  }
-
   private let checkpoint: Checkpoint
   private let recipe: Recipe
   private let profile: SlabProfile
@@ -28,7 +18,7 @@ public struct Converter: Sendable {
 
   /// - Parameters:
   ///   - replacing: whether an existing output may be replaced; an input never is.
-  ///   - progress: called before every tensor and at the end, on the thread that converts.
+  ///   - progress: called at the beginning and after every tensor, on the thread that converts.
   ///   - isCancelled: asked often, on any thread; once true, the conversion ends soon, also in the
   ///     middle of a large tensor.
   public init(
@@ -88,20 +78,18 @@ public struct Converter: Sendable {
     _ plan: ConversionPlan, to writer: SlabWriter, _ path: String
   ) throws(ConversionError) -> [ConversionReport.Kind] {
     var kinds = ConversionReport.Kinds()
-    let total = plan.sourceByteCount
-    var done = 0
+    var state = ConversionProgress(plan)
+    progress(state.current)
     for (index, entry) in plan.entries.enumerated() {
       if isCancelled() { throw .cancelled(path: path) }
-      progress(
-        Progress(doneByteCount: done, totalByteCount: total, tensor: entry.tensor.name))
       if index + 1 < plan.entries.count { checkpoint.prefetch(plan.entries[index + 1].tensor) }
       let statistics = try write(entry, to: writer)
       kinds.add(entry, statistics)
       checkpoint.release(entry.tensor)
-      done += entry.tensor.byteCount
+      state.finish(statistics)
+      progress(state.current)
     }
     if isCancelled() { throw .cancelled(path: path) }
-    progress(Progress(doneByteCount: done, totalByteCount: total, tensor: nil))
     return kinds.all
   }
 

@@ -9,6 +9,14 @@ extension SystemCalls {
     }
   }
 
+  /// Refuses a directory that is none, or where no file can be made.
+  static func checkWritable(_ directory: String) throws(FileError) {
+    guard access(directory, W_OK | X_OK) == 0 else { throw failure("write into", directory) }
+    guard isDirectory(directory) else {
+      throw FileError(path: directory, reason: "not a directory")
+    }
+  }
+
   static func write(
     _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, at offset: Int, _ path: String
   ) throws(FileError) {

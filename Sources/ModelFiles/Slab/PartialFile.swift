@@ -99,10 +99,14 @@ final class PartialFile: @unchecked Sendable {
     }
     let (needed, overflow) = byteCount.addingReportingOverflow(Self.margin)
     guard !overflow, needed <= available else {
-      throw SlabError(
-        .insufficientSpace(needed: overflow ? .max : needed, available: available), path: target,
-        expected: "\(needed) bytes", found: "\(available) bytes", "not enough free disk space")
+      throw Self.insufficientSpace(target, needed: overflow ? .max : needed, available: available)
     }
+  }
+
+  static func insufficientSpace(_ target: String, needed: Int, available: Int) -> SlabError {
+    SlabError(
+      .insufficientSpace(needed: needed, available: available), path: target,
+      expected: "\(needed) bytes", found: "\(available) bytes", "not enough free disk space")
   }
 
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(SlabError) {
@@ -204,7 +208,10 @@ final class PartialFile: @unchecked Sendable {
   }
 
   private func checkTarget() throws(SlabError) {
-    let target = target
+    try Self.checkTarget(target, replacing: replacing)
+  }
+
+  private static func checkTarget(_ target: String, replacing: Bool) throws(SlabError) {
     guard
       let existing = try calling({ () throws(FileError) in try SystemCalls.status(at: target) })
     else { return }
@@ -212,6 +219,13 @@ final class PartialFile: @unchecked Sendable {
       throw SlabError(.invalidInput, path: target, "the output is there and is no regular file")
     }
     guard replacing else { throw SlabError(.outputExists, path: target, "the output exists") }
+  }
+
+  /// Refuses, before anything is created, what the initializer would refuse.
+  static func check(target: String, replacing: Bool, inputs: [String]) throws(SlabError) {
+    try calling { () throws(FileError) in try SystemCalls.checkName(ofOutput: target) }
+    try check(target, isNoneOf: inputs)
+    try checkTarget(target, replacing: replacing)
   }
 
   private static func check(_ output: String, isNoneOf inputs: [String]) throws(SlabError) {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Conversion
 import Foundation
 import Inference
+import JSON
 import ModelFiles
 import TensorCore
 import Tokenization
@@ -11,7 +12,8 @@ struct Convert: ParsableCommand {
     abstract: "Convert a checkpoint to a slab.",
     discussion: """
       Reads the safetensors files once, tensor by tensor; memory stays bounded by the largest tensor. \
-      The slab appears under its name only when it is complete.
+      The slab appears under its name only when it is complete. --dry-run says beforehand what would \
+      come of it.
 
       RECIPES
         q4    4-bit blocks of 16, 8-bit embeddings and output (default)
@@ -20,50 +22,122 @@ struct Convert: ParsableCommand {
         q8s   8-bit blocks of 32
         bf16  unquantized, bfloat16
         f32   unquantized, float32
+        FILE.yaml  rules of your own for tensors by name, role and layer (formats/recipes.md), as in
+            base: q4
+            rules:
+              - {roles: [value, down], first: 2, last: 2, encoding: q8b16}
 
       EXAMPLES
+        quarry convert granite-3.3-2b-instruct --dry-run
         quarry convert granite-3.3-2b-instruct -o granite.slab
         quarry convert granite-3.3-2b-instruct -o granite-q8.slab --recipe q8
         quarry convert granite-3.3-2b-instruct -o granite-ship.slab --profile ship
+
+      JSON
+        --json writes one object on each line of standard output:
+        event "begin"    tensors, source_bytes, warnings
+        event "tensor"   when one is done: name, encoding, error (null for a tensor that stays as it
+                         is), done_tensors, total_tensors, done_bytes, total_bytes, seconds
+        event "end"      output, root_digest, slab_bytes, bits_per_weight, seconds, and kinds: tensors
+                         of one role and encoding with their error
+        event "dry run"  with --dry-run, the only one: tensors with role, encoding and rule (counted
+                         from 1, the recipe's own before those of its base), recipe_yaml, sizes, disk,
+                         memory, estimates, and problem: why a conversion would fail, or null
+        event "error"    message: what ended the work; the exit code is not 0
       """)
 
   @Argument(help: "A checkpoint directory.", completion: .directory)
   var checkpoint: String
   @Option(
-    name: [.short, .long], help: "The slab to write.", completion: .file(extensions: ["slab"]))
-  var output: String
-  @Option(help: "How tensors are encoded.")
+    name: [.short, .long], help: "The slab to write; --dry-run needs none.",
+    completion: .file(extensions: ["slab"]))
+  var output: String?
+  @Option(help: "How tensors are encoded: a preset or a file.")
   var recipe = RecipeArgument.preset(.q4)
   @Option(help: "run (default): weights are mapped as they are; ship: everything is compressed.")
   var profile: SlabProfile?  // a default here would be shown by its number
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Replace an existing output.")
   var force = false
+  @Flag(help: "Say what would come of it, from the headers alone, and write nothing.")
+  var dryRun = false
+  @Flag(name: [.short, .long], help: "A line for every tensor.")
+  var verbose = false
+  @Flag(help: "Events for programs, one JSON object on a line.")
+  var json = false
+
+  func validate() throws {
+    if output == nil, !dryRun { throw ValidationError("Missing expected argument '--output'.") }
+  }
 
   func run() throws {
+    do {
+      try work()
+    } catch  where json && !(error is ExitCode) {
+      try Console.write(
+        JSONValue.object(["event": "error", "message": .string("\(error)")]).serialized() + "\n")
+      throw error
+    }
+  }
+
+  private func work() throws {
     Interrupt.watch()
+    let recipe = try recipe.load()
     let source = try Checkpoint(directory: checkpoint)
-    source.warnings.forEach(Console.warn)
+    let plan = try ConversionPlan(source, recipe: recipe)
+    (source.warnings + plan.warnings).forEach(Console.warn)
     try warnAboutText(source)
+    if let output, !dryRun {
+      try convert(source, plan, recipe, to: output)
+    } else {
+      try show(
+        DryRun(
+          source, recipe: recipe, plan: plan, profile: profile ?? .run, output: output,
+          replacing: force, pool: runtime.makePool()))
+    }
+  }
+
+  private func show(_ dryRun: DryRun) throws {
+    try Console.write((json ? dryRun.json.serialized() : dryRun.text(verbose: verbose)) + "\n")
+    if let problem = dryRun.disk.problem {
+      if !json { throw problem }
+      Console.note("error: \(problem)")
+      throw ExitCode.failure
+    }
+  }
+
+  private func convert(
+    _ source: Checkpoint, _ plan: ConversionPlan, _ recipe: Recipe, to output: String
+  ) throws {
     for file in source.weightFiles {
       MappedFiles.watch(
         file.mappedBytes, path: file.path,
         advice: "\(output) was not written; convert again when the checkpoint is complete",
         removing: SlabWriter.partialPath(of: output))
     }
-    let recipe = try recipe.load()
-    try ConversionPlan(source, recipe: recipe).warnings.forEach(Console.warn)
-    let progress = Progress("converting")
+    let reporter = ConversionReporter(verbose: verbose, json: json)
+    if json {
+      try reporter.write(
+        .object([
+          "event": "begin", "output": .string(output), "recipe": .string(recipe.name),
+          "tensors": .integer(plan.entries.count), "source_bytes": .integer(plan.sourceByteCount),
+          "warnings": .array((source.warnings + plan.warnings).map { .string($0) }),
+        ]))
+    }
     let converter = Converter(
       checkpoint: source, recipe: recipe, profile: profile ?? .run, pool: runtime.makePool(),
-      replacing: force,
-      progress: { progress.update($0.doneByteCount, of: $0.totalByteCount, $0.tensor ?? "") },
-      isCancelled: { Interrupt.isRequested })
+      replacing: force, progress: { reporter.update($0) },
+      isCancelled: { Interrupt.isRequested || reporter.failure != nil })
     let result = Result { () throws(ConversionError) in try converter.run(to: output) }
-    progress.finish()
+    reporter.finish()
     switch result {
-    case .success(let report): try Console.write(report.text(output: output) + "\n")
-    case .failure(.cancelled): throw Interrupt.ended(without: output)
+    case .success(let report):
+      try json
+        ? reporter.write(report.json(output: output))
+        : Console.write(report.text(output: output) + "\n")
+    case .failure(.cancelled):
+      if let failure = reporter.failure { throw failure }
+      throw Interrupt.ended(without: output)
     case .failure(let error): throw error
     }
   }
@@ -80,30 +154,5 @@ struct Convert: ParsableCommand {
     if case .failure(let error)? = assets.chatTemplate {
       Console.warn("the slab will need another template (--chat-template) to chat: \(error)")
     }
-  }
-}
-
-extension ConversionReport {
-  /// What was made, for people.
-  func text(output: String) -> String {
-    let rows = kinds.map { kind in
-      [
-        kind.role.rawValue, kind.encoding?.name ?? "f32", "\(kind.tensorCount)",
-        "\(kind.weightCount)", Format.decimal(kind.bitsPerWeight, 2),
-        Format.significant(kind.normalizedMeanSquaredError),
-        Format.significant(kind.maximumAbsoluteError),
-        Format.decimal(kind.minimumCosineSimilarity, 5), kind.worstTensor?.name ?? "",
-      ]
-    }
-    let seconds = duration / .seconds(1)
-    return """
-      \(Format.table(
-        ["tensors", "encoding", "count", "weights", "bits", "NMSE", "max error", "least cosine", "worst"],
-        rows, right: [2, 3, 4, 5, 6, 7]))
-      \(output): \(Format.bytes(sourceByteCount)) of weights became \(Format.bytes(fileByteCount)), \
-      \(Format.decimal(bitsPerWeight, 2)) bits per weight, in \(Format.decimal(seconds, 1)) s \
-      (\(Format.bytes(Int(Double(sourceByteCount) / max(seconds, 1e-9))))/s)
-      root \(rootDigest)
-      """
   }
 }

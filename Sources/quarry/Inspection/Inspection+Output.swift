@@ -75,13 +75,7 @@ extension Inspection.Tensor {
       "stored_bytes": .integer(storedByteCount),
       "logical_bytes": .integer(logicalByteCount),
       "bits_per_weight": .double(bitsPerWeight),
-      "error": statistics.map {
-        .object([
-          "normalized_mean_squared_error": .double($0.normalizedMeanSquaredError),
-          "maximum_absolute_error": .double($0.maximumAbsoluteError),
-          "cosine_similarity": .double($0.cosineSimilarity),
-        ])
-      },
+      "error": statistics.map(\.json),
     ])
   }
 }

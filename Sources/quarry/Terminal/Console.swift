@@ -66,6 +66,18 @@ enum Format {
     return unit == 0 ? "\(count) B" : String(format: "%.2f ", value) + units[unit]
   }
 
+  /// `0.4 s`, `12 s`, `3 min 5 s`, `2 h 7 min`.
+  static func duration(_ seconds: Double) -> String {
+    guard seconds >= 10 else { return "\(decimal(max(0, seconds), 1)) s" }
+    guard seconds < 1e9 else { return "for ever" }
+    let whole = Int(seconds.rounded())
+    switch whole {
+    case ..<60: return "\(whole) s"
+    case ..<3600: return "\(whole / 60) min \(whole % 60) s"
+    default: return "\(whole / 3600) h \(whole / 60 % 60) min"
+    }
+  }
+
   static func decimal(_ value: Double, _ digits: Int) -> String {
     String(format: "%.\(digits)f", value)
   }
