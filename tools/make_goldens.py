@@ -11,7 +11,9 @@ checkpoints   One tiny random checkpoint directory for every supported variation
               least 1e-3 apart, so that the ids do not depend on rounding.
 pebble        The bundled model: reference-logits.safetensors must be reproduced, and
               evaluation.safetensors holds `ids` (the first 512 tokens of
-              text/quarry-handbook.txt) and `logits`, those of positions 384 to 511.
+              text/quarry-handbook.txt) and `logits`, those of positions 384 to 511;
+              perplexity.json holds the mean loss of 8 windows of 512 tokens of that text, and the
+              perplexity, over all predictions and over those after the first 256 of each window.
 
 Weights come from numpy's PCG64, so a checkpoint depends on nothing but this file; logits may
 differ in their last bits between machines.
@@ -364,6 +366,25 @@ def check_checkpoint(folder: Path) -> str:
     return f"reproduced, largest difference {error:.1e}"
 
 
+def perplexity(model: PreTrainedModel, windows: torch.Tensor) -> dict[str, object]:
+    """Losses and perplexity of `windows` ([windows, tokens]), each from position 0."""
+    losses = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(
+                logits(model, ids)[:-1].double(), ids[1:], reduction="none"
+            )
+            for ids in windows
+        ]
+    )
+    return {
+        f"skip_{skip}": {
+            "loss_by_window": losses[:, skip:].mean(dim=1).tolist(),
+            "perplexity": float(losses[:, skip:].mean().exp()),
+        }
+        for skip in (0, windows.shape[1] // 2)
+    }
+
+
 def make_pebble(check: bool) -> str:
     """Checks the reference logits and makes (or checks) those of the evaluation text."""
     model, folder = load(PEBBLE), GOLDENS / "pebble"
@@ -372,14 +393,22 @@ def make_pebble(check: bool) -> str:
     if error > 1e-3:
         raise SystemExit(f"reference-logits.safetensors is not reproduced: {error:.2e}")
     text = (GOLDENS / "text" / "quarry-handbook.txt").read_bytes().decode()
-    ids = torch.tensor(Tokenizer.from_file(str(PEBBLE / "tokenizer.json")).encode(text).ids[:512])
+    tokens = torch.tensor(Tokenizer.from_file(str(PEBBLE / "tokenizer.json")).encode(text).ids)
+    ids = tokens[:512]
+    losses = perplexity(model, tokens[: 8 * 512].view(8, 512))
     out, file = logits(model, ids)[384:].clone(), folder / "evaluation.safetensors"
     if check:
         golden = load_file(file)
         difference = float((out - golden["logits"]).abs().max())
         if not torch.equal(ids, golden["ids"]) or difference > 1e-3:
             raise SystemExit(f"{file}: differs from its golden by {difference:.2e}")
+        golden_losses = json.loads((folder / "perplexity.json").read_text())
+        for part, values in losses.items():
+            ratio = values["perplexity"] / golden_losses[part]["perplexity"]
+            if abs(ratio - 1) > 1e-5:
+                raise SystemExit(f"perplexity.json: {part} differs by the factor {ratio}")
     else:
+        write_json(folder / "perplexity.json", losses)
         save_file({"ids": ids, "logits": out}, file)
     return (
         f"reference logits reproduced, largest difference {error:.1e}; evaluation of 128 positions"

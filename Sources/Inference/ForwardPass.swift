@@ -10,6 +10,8 @@ final class ForwardPass {
   private var logitsBuffer = AlignedBuffer(byteCount: 0)
   /// Tokens whose logits are computed together: few, for a row has the length of the vocabulary.
   static let logitsBatch = 16
+  /// Shown the residual stream of all rows of a pass: at first, and after every layer.
+  var observer: ((_ depth: Int, _ hidden: Rows, _ count: Int) -> Void)?
 
   init(model: Model, activations: ActivationPrecision) {
     self.model = model
@@ -34,7 +36,8 @@ final class ForwardPass {
     for segment in segments { segment.cache.reserve(segment.position + segment.tokens.count) }
     let plan = AttentionPlan(segments, shape: model.shape, threadCount: model.pool.threadCount)
     try model.decoder.forward(
-      segments, plan: plan, workspace: workspace, compute: compute(tokenCount: count))
+      segments, plan: plan, workspace: workspace, compute: compute(tokenCount: count),
+      observe: observer.map { observer in { observer($0, $1, count) } })
   }
 
   /// The logits that follow rows of the last pass, at most ``logitsBatch`` of them; nil in place of

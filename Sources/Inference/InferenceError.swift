@@ -26,6 +26,8 @@ public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible 
   case noCandidates
   /// Models that cannot be compared: the sizes of their vocabularies.
   case vocabularies(Int, Int)
+  /// Models whose hidden states cannot be compared: number and width of their layers.
+  case layers([Int], [Int])
 
   public var description: String {
     switch self {
@@ -56,6 +58,8 @@ public enum InferenceError: Error, Equatable, Sendable, CustomStringConvertible 
     case .noCandidates: "no token can be chosen: minimum length and bias rule all of them out"
     case .vocabularies(let a, let b):
       "vocabularies of \(a) and \(b) tokens cannot be compared: these are different models"
+    case .layers(let a, let b):
+      "\(a[0]) layers of \(a[1]) features and \(b[0]) of \(b[1]) cannot be compared"
     }
   }
 }

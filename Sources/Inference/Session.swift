@@ -76,6 +76,13 @@ public final class Session {
   /// How keys and values are kept.
   public var cacheType: CacheType { cache.type }
 
+  /// Shown the residual stream of a chunk's tokens, with the number of layers passed: before the first
+  /// and after every one.
+  var observer: ((_ depth: Int, _ hidden: Rows, _ count: Int) -> Void)? {
+    get { pass.observer }
+    set { pass.observer = newValue }
+  }
+
   /// The position of the next token.
   public var position: Int { tokens.count }
 

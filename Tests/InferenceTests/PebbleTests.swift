@@ -56,6 +56,23 @@ import Tokenization
     (.q8, .int8, 0.0005, 0.0005), (.q8s, .int8, 0.0005, 0.0005), (.q4, .int8, 0.0055, 0.0070),
   ]
 
+  /// Perplexity as transformers computes it in float32, to four digits and better.
+  @Test(arguments: [0, 256]) func perplexityIsThatOfTheReference(skip: Int) throws {
+    let url = Place.goldens.appending(path: "pebble/perplexity.json")
+    let golden = try JSONValue(parsing: String(contentsOf: url, encoding: .utf8))
+    let expected = try #require(golden["skip_\(skip)"])
+    let session = try Session(model: Slabs.pebble(.f32), activations: .f32, cacheType: .f32)
+    let tokens = try session.model.tokenizer!.encode(Self.handbook())
+    let windows = TokenWindows(tokens, length: 512, skip: skip, limit: 8)
+    #expect(windows.windows.count == 8)
+    let result = try Evaluation(of: session, on: windows)
+    let losses = try #require(expected["loss_by_window"]?.array).compactMap(\.double)
+    #expect(losses.count == 8)
+    for (window, loss) in zip(result.windows, losses) { #expect(abs(window.loss - loss) < 1e-5) }
+    let perplexity = try #require(expected["perplexity"]?.double)
+    #expect(abs(result.perplexity.value / perplexity - 1) < 1e-5)
+  }
+
   /// KL divergence to the bf16 model over 8 windows of 512 tokens; no calibration, no column scales.
   @Test(.enabled(if: Place.shared != nil, "needs ../shared"), arguments: bounds.indices)
   func divergenceOnANovel(index: Int) throws {
@@ -76,16 +93,19 @@ import Tokenization
     let reference = try Session(
       model: Slabs.pebble(.bf16), activations: .f32, cacheType: .f32)
     let candidate = try Session(model: Slabs.pebble(recipe), activations: activations)
-    let tokens = try candidate.model.tokenizer!.encode(text).prefix(4096)
-    let result = try Divergence.evaluate(candidate, reference: reference, tokens: Array(tokens))
+    let tokens = try candidate.model.tokenizer!.encode(text)
+    let evaluation = try Evaluation(
+      of: candidate, reference: reference, on: TokenWindows(tokens, skip: 0, limit: 8))
+    let result = try #require(evaluation.divergence)
     print(
-      "KL \(recipe) activations \(activations): \(result.mean) ± \(result.standardError), "
-        + "p99 \(result.percentile99), top-1 \(result.top1Agreement), perplexity "
-        + "\(result.candidatePerplexity.value) of \(result.referencePerplexity.value)")
-    #expect(result.tokenCount == 4096)
-    #expect(result.mean <= bound)
-    #expect(result.mean > 0)
-    #expect(result.top1Agreement > 0.9)
+      "KL \(recipe) activations \(activations): \(result.mean.mean) ± "
+        + "\(result.mean.standardError), p99 \(result.percentile99), top-1 "
+        + "\(result.top1Agreement.mean), perplexity \(evaluation.perplexity.value) of "
+        + "\(result.referencePerplexity.value)")
+    #expect(evaluation.tokenCount == 8 * 511)
+    #expect(result.mean.mean <= bound)
+    #expect(result.mean.mean > 0)
+    #expect(result.top1Agreement.mean > 0.9)
   }
 }
 

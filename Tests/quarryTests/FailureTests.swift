@@ -33,6 +33,18 @@ import Testing
       ["bench", "--compare", Pebble.directory.path + "/config.json"], "config.json is not a report"
     ),
     (["tokenize", "/nonexistent"], "/nonexistent"),
+    (["evaluate", "--text", "/nonexistent"], "cannot read /nonexistent"),
+    (["evaluate", "/nonexistent.slab", "--text", "/dev/null"], "/nonexistent.slab"),
+    (["evaluate", "--text", "/dev/null"], "the text has 0 tokens, less than one window of 512"),
+    (
+      [
+        "evaluate", "--text", Pebble.directory.path + "/config.json", "--context", "99999999",
+      ], "less than one window"
+    ),
+    (
+      ["evaluate", Place.goldens.appending(path: "checkpoints/llama").path, "--text", "/dev/null"],
+      "has no tokenizer.json, so it cannot read a text"
+    ),
     (["generate", "-p", "x", "--context", "999999999"], "context"),
     (["generate", "-p", "x", "--kwargs", "[]"], "--kwargs must be a JSON object"),
     (["logits", "--tokens", "1,999999", "-o", "/tmp/never.safetensors"], "999999"),
@@ -63,6 +75,9 @@ import Testing
     ["generate", "-p", "x", "--messages", "y"], ["generate", "--messages", "x", "--system", "y"],
     ["generate", "--top-p", "7"], ["generate", "--max-tokens", "-1"], ["chat", "--min-p", "nan"],
     ["generate", "--logit-bias", "7"], ["generate", "--date", "2025-13-01"],
+    ["evaluate"], ["evaluate", "--text", "x", "--layers"],
+    ["evaluate", "--text", "x", "--windows", "0"],
+    ["evaluate", "--text", "x", "--context", "1"], ["evaluate", "--text", "x", "--skip", "511"],
     ["generate", "--date", "2025-02-29"], ["generate", "--date", "2025-3-1"],
   ])
   func explainsUsage(_ arguments: [String]) throws {
@@ -74,7 +89,7 @@ import Testing
 
   @Test(arguments: [
     "convert", "inspect", "verify", "repack", "generate", "chat", "render", "logits", "tokenize",
-    "detokenize", "doctor", "bench", "synthesize",
+    "detokenize", "doctor", "bench", "synthesize", "evaluate",
   ])
   func everyCommandHasExamples(_ command: String) throws {
     let outcome = try quarry.run([command, "--help"])

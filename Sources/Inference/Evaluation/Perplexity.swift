@@ -1,45 +1,18 @@
 import TensorCore
-public import Tokenization
 
 /// How well a model predicts a text.
 public struct Perplexity: Sendable, Equatable {
-  /// Predicted tokens: all but the first of every window.
-  public let tokenCount: Int
-  /// Mean negative log-likelihood of a token, in nats; perplexity is its exponential.
-  public let meanLoss: Double
-  /// Of the mean.
-  public let standardError: Double
+  /// Negative log-likelihood of a token, in nats.
+  public let loss: Estimate
 
-  init(losses: [Double]) {
-    tokenCount = losses.count
-    (meanLoss, standardError) = meanAndStandardError(losses)
-  }
+  init(_ loss: Estimate) { self.loss = loss }
 
-  /// The perplexity: e to the mean loss.
-  public var value: Double { PortableMath.exp(meanLoss) }
+  /// The perplexity: e to the mean loss; infinite where that is beyond double precision.
+  public var value: Double { PortableMath.exp(loss.mean) }
 
-  /// Evaluates `tokens` in windows of `windowLength`, each from position 0; what is left over is
-  /// dropped.
-  ///
-  /// - Precondition: `windowLength` is positive.
-  /// - Parameter progress: called with the number of windows done and that of all.
-  /// - Throws: ``InferenceError``, `CancellationError`.
-  public static func evaluate(
-    _ session: Session, tokens: [TokenID], windowLength: Int = 512,
-    progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
-  ) throws -> Perplexity {
-    let windows = tokenWindows(tokens, length: windowLength)
-    var losses: [Double] = []
-    for (index, window) in windows.enumerated() {
-      session.reset()
-      try session.append(window, logits: .all) { row, logits in
-        if row + 1 < window.count {
-          losses.append(
-            logits.logSumExp() - Double(logits[Int(window[window.startIndex + row + 1])]))
-        }
-      }
-      progress(index + 1, windows.count)
-    }
-    return Perplexity(losses: losses)
-  }
+  /// Of ``value``, to first order: the loss's, times the perplexity. Tokens count as independent.
+  public var standardError: Double { value * loss.standardError }
+
+  /// Of ``value``, from the spread between windows; nil with fewer than two.
+  public var windowStandardError: Double? { loss.windowStandardError.map { value * $0 } }
 }

@@ -55,15 +55,20 @@ struct Decoder: Sendable {
   /// Takes the tokens of all segments through all layers; leaves the residual stream in
   /// `workspace.hidden`.
   ///
+  /// - Parameter observe: called with the number of layers passed, from none on, and the residual
+  ///   stream there.
   /// - Throws: ``PassFailure``.
   func forward(
-    _ segments: [Segment], plan: AttentionPlan, workspace: Workspace, compute: Compute
+    _ segments: [Segment], plan: AttentionPlan, workspace: Workspace, compute: Compute,
+    observe: ((_ depth: Int, _ hidden: Rows) -> Void)?
   ) throws(PassFailure) {
     for segment in segments { begin(segment, workspace: workspace, pool: compute.pool) }
+    observe?(0, workspace.hidden)
     for (index, layer) in layers.enumerated() {
       try layer.apply(
         to: segments, index: index, residualMultiplier: residualMultiplier, plan: plan,
         workspace: workspace, compute: compute)
+      observe?(index + 1, workspace.hidden)
     }
   }
 

@@ -82,8 +82,10 @@ enum Format {
     String(format: "%.\(digits)f", value)
   }
 
-  /// Three significant digits, with an exponent where that is shorter.
-  static func significant(_ value: Double) -> String { String(format: "%.3g", value) }
+  /// Significant digits, with an exponent where that is shorter.
+  static func significant(_ value: Double, _ digits: Int = 3) -> String {
+    String(format: "%.\(digits)g", value)
+  }
 
   /// Rows as columns padded to their widest cell; columns named in `right` are aligned right.
   static func table(_ header: [String], _ rows: [[String]], right: Set<Int> = []) -> String {

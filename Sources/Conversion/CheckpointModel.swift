@@ -1,0 +1,74 @@
+public import Inference
+public import ModelFiles
+import Quantization
+public import TensorCore
+
+extension Model {
+  /// Loads a checkpoint as it is, without a slab: matrices of bf16 stay so, all others become float32.
+  ///
+  /// All weights are in memory of the process's own.
+  /// - Parameters:
+  ///   - progress: called with the number of tensors that are ready and that of all.
+  ///   - isCancelled: asked often, on any thread; once true, loading ends with `CancellationError`.
+  /// - Throws: ``InferenceError``, `CheckpointError`, `CancellationError`.
+  public convenience init(
+    checkpoint: Checkpoint, pool: WorkerPool, kernels: Kernels,
+    isCancelled: @escaping @Sendable () -> Bool = { false },
+    progress: (_ ready: Int, _ total: Int) -> Void = { _, _ in }
+  ) throws {
+    let source = CheckpointSource(checkpoint: checkpoint, isCancelled: isCancelled)
+    let physical = SystemMemory.physicalByteCount
+    if source.byteCount > physical {
+      throw InferenceError.memory(
+        of: "the weights of \(source.path)", needed: source.byteCount, physical: physical)
+    }
+    let assets = try ModelAssets(path: checkpoint.directory) { name in
+      checkpoint.assets.first { $0.name == name }?.bytes
+    }
+    try self.init(weights: source, assets: assets, pool: pool, kernels: kernels, progress: progress)
+  }
+}
+
+/// The weights of a checkpoint, in the layout of the kernels.
+struct CheckpointSource: WeightSource {
+  let checkpoint: Checkpoint
+  let isCancelled: @Sendable () -> Bool
+
+  var path: String { checkpoint.directory }
+
+  func shape(ofTensor name: String) -> [Int]? { checkpoint.descriptor(named: name)?.shape }
+
+  func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix {
+    let matrix = try checkpoint.matrix(named: name)
+    let tensor = checkpoint.descriptor(named: name)!  // it has a matrix
+    defer { checkpoint.release(tensor) }
+    let encoded = Result { () throws(QuantizationError) in
+      try Quantizer.encode(
+        matrix, as: Self.encoding(of: tensor), pool: pool, isCancelled: isCancelled
+      ).matrix
+    }
+    switch encoded {
+    case .success(let matrix): return matrix
+    case .failure(.nonFinite(let row, let column)):
+      throw checkpoint.nonFinite(tensor, index: row * matrix.columns + column)
+    case .failure(.cancelled): throw CancellationError()
+    case .failure(let error): throw error
+    }
+  }
+
+  func vector(named name: String) throws -> [Float] { try checkpoint.values(named: name) }
+
+  /// Bytes of all tensors in memory.
+  var byteCount: Int {
+    checkpoint.tensors.reduce(0) { sum, tensor in
+      guard tensor.shape.count == 2,
+        let geometry = PanelGeometry(rows: tensor.shape[0], columns: tensor.shape[1])
+      else { return sum + tensor.elementCount * 4 }
+      return sum + geometry.byteCount(in: Self.encoding(of: tensor))
+    }
+  }
+
+  private static func encoding(of tensor: TensorDescriptor) -> BlockEncoding {
+    tensor.elementType == .bf16 ? .bf16 : .f32
+  }
+}
