@@ -1,0 +1,323 @@
+"""What tools/compare-gguf-types does once programs, checkpoints and environments are there.
+
+Every candidate is the same checkpoint with quantized weights, decoded to float32. It is measured
+twice against the original, over the same windows of a text: *weights*, linear layers quantized,
+embedding and output projection as they were, float activations; and *recipe*, what people run:
+embedding and output projection in 8 bits too, in ggml's Q8_0 for all of its types and in Quarry's
+own for its recipes, and int8 activations as each runtime quantizes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ggml_types import TYPES, Ggml, GgmlError, GgmlType, check_types
+from kl_reference import open_logits
+from model_divergence import Candidate, DivergenceMeter, Rounding
+from reference_blocks import ENCODINGS
+from reference_slab import Slab
+from safetensors.numpy import load_file
+from type_tables import Draws, comparisons, markdown
+
+CHECK_TOKENS = 64  # whose logits Quarry and the emulation of its arithmetic must agree on
+CHECK_TOLERANCE = 1e-3
+FORMAT = 1  # of the records of results
+
+
+def note(text: str) -> None:
+    print(f"compare-gguf-types: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table: a type of ggml's or a recipe of Quarry's, calibrated or not."""
+
+    runtime: str  # ggml, quarry
+    name: str
+    calibrated: bool
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{'calibrated' if self.calibrated else 'plain'}"
+
+
+# Q8_0 takes no importance; check_types sees to it that this stays so.
+ENTRIES = [
+    *(
+        Entry("ggml", name, calibrated)
+        for name in ("Q4_0", "Q4_K", "IQ4_NL", "IQ4_XS", "Q8_0")
+        for calibrated in (False, True)
+        if TYPES[name].takes_importance or not calibrated
+    ),
+    *(
+        Entry("quarry", name, calibrated)
+        for name in ("q4", "q4s", "q8", "q8s")
+        for calibrated in (False, True)
+    ),
+]
+KINDS = ("weights", "recipe")
+
+
+def input_name(matrix: str) -> str:
+    """What a statistics file calls the input of a matrix."""
+    layer, _, module = matrix.removesuffix(".weight").rpartition(".")
+    if module in ("lm_head", "embed_tokens"):  # tied, where there is no other
+        return "lm_head.input"
+    if module in ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"):
+        return f"{layer}.input"
+    return f"{layer}.{module}.input"
+
+
+def is_linear_layer(matrix: str) -> bool:
+    return not matrix.endswith(("embed_tokens.weight", "lm_head.weight"))
+
+
+def digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+
+
+class Comparison:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        options.work.mkdir(parents=True, exist_ok=True)
+        self.ggml = Ggml(options.ggml, options.threads)
+        check_types(self.ggml)
+        text = options.text.read_text(encoding="utf-8")[options.skip :]
+        note("loading the original")
+        self.meter = DivergenceMeter(
+            options.checkpoint, text, options.windows, options.window, options.threads
+        )
+        self.matrices = self.meter.matrices()
+        self.statistics: dict[str, np.ndarray] | None = None
+        weights = b"".join(
+            hashlib.sha256(self.matrices[name].tobytes()).digest() for name in sorted(self.matrices)
+        )
+        self.setting = digest(
+            str(FORMAT).encode(), weights, self.meter.ids.numpy().tobytes(),
+            str(tuple(self.meter.ids.shape)).encode(),
+        )
+
+    def quarry(self, *arguments: str | Path) -> None:
+        done = subprocess.run([self.options.quarry, *arguments], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"quarry {arguments[0]} failed: {done.stderr.strip()}")
+
+    def importance(self) -> dict[str, np.ndarray]:
+        """Second moments of the inputs, as Quarry's own calibration saw them."""
+        if self.statistics is None:
+            path = self.options.work / "statistics.safetensors"
+            path.unlink(missing_ok=True)
+            text = self.options.calibration
+            chosen = [] if text is None else ["--calibration", text]
+            self.quarry("calibrate", self.options.checkpoint, *chosen, "-o", path)
+            self.statistics = load_file(path)
+        return self.statistics
+
+    # MARK: candidates
+
+    def ggml_candidates(self, entry: Entry) -> tuple[str, float, Callable[[str], Candidate]]:
+        """A key of what is measured, bits per weight of the linear layers, and the candidates."""
+        type, output = TYPES[entry.name], TYPES["Q8_0"]
+        key = digest(
+            type.name.encode(), self.options.ggml.resolve().name.encode(),
+            *(v.tobytes() for v in self.importance().values()) if entry.calibrated else (),
+        )
+
+        def make(kind: str) -> Candidate:
+            candidate = Candidate({})
+            chosen = {
+                name: type if is_linear_layer(name) else output
+                for name in self.matrices
+                if kind == "recipe" or is_linear_layer(name)
+            }
+            for name, own in chosen.items():
+                factors = self.importance()[input_name(name)] if entry.calibrated else None
+                candidate.weights[name] = self.ggml.round_trip(own, self.matrices[name], factors)
+                if kind == "recipe":
+                    candidate.roundings[self.module(name)] = ggml_rounding(own)
+            return candidate
+
+        return key, type.bits, make
+
+    def quarry_candidates(self, entry: Entry) -> tuple[str, float, Callable[[str], Candidate]]:
+        with tempfile.TemporaryDirectory(dir=self.options.work) as directory:
+            path = Path(directory) / "model.slab"
+            calibration = self.options.calibration if entry.calibrated else "none"
+            chosen = [] if calibration is None else ["--calibration", calibration]
+            self.quarry(
+                "convert", self.options.checkpoint, "-o", path, "--recipe", entry.name, *chosen
+            )
+            slab = Slab(path)
+            encoded = {name: slab.tensor(name) for name in self.matrices}
+            recipe = Candidate(
+                encoded, {self.module(name): slab_rounding(slab, name) for name in self.matrices}
+            )
+            self.check_logits(path, recipe)
+        linear = [name for name in self.matrices if is_linear_layer(name)]
+
+        def make(kind: str) -> Candidate:
+            if kind == "recipe":
+                return recipe
+            return Candidate({name: encoded[name] for name in linear})
+
+        return slab.root.hex(), slab_bits(slab, linear), make
+
+    def module(self, matrix: str) -> str:
+        """The linear layer that a matrix is the weight of."""
+        tied = matrix.endswith("embed_tokens.weight") and "lm_head.weight" not in self.matrices
+        return "lm_head" if tied else matrix.removesuffix(".weight")
+
+    def check_logits(self, slab: Path, candidate: Candidate) -> None:
+        """Whether the emulation of Quarry's arithmetic gives Quarry's own logits."""
+        ids = self.meter.ids[0, :CHECK_TOKENS].tolist()
+        path = slab.with_suffix(".logits")
+        tokens = ",".join(map(str, ids))
+        self.quarry(
+            *("logits", slab, "--tokens", tokens, "-o", path),
+            *("--activations", "int8", "--kv", "f32"),
+        )
+        difference = np.abs(open_logits(path) - self.meter.logits(candidate, ids)).max()
+        note(f"{slab.stem}: logits differ from Quarry's own by {difference:.2g} at most")
+        if not difference < CHECK_TOLERANCE:
+            raise SystemExit("the emulation of Quarry's arithmetic is wrong")
+
+    # MARK: measuring
+
+    def measure(self, entry: Entry) -> None:
+        path = self.options.work / f"{entry.label}.json"
+        record = read_record(path)
+        candidates = self.ggml_candidates if entry.runtime == "ggml" else self.quarry_candidates
+        key, bits, make = candidates(entry)
+        found = {"setting": self.setting, "key": key, "bits": bits}
+        if any(record.get(name) != value for name, value in found.items()):
+            record = found
+        for kind in KINDS:
+            if kind in record:
+                note(f"{entry.label}, {kind}: measured before")
+                continue
+            start = time.monotonic()
+            candidate = make(kind)
+            made = time.monotonic()
+            self.measure_reference()
+            record[kind] = self.meter.measure(candidate, progress(f"{entry.label}, {kind}"))
+            write_json(path, record)
+            note(
+                f"{entry.label}, {kind}: KL {np.mean(record[kind]['kl']):.5f}"
+                f" ({made - start:.0f} s to make, {time.monotonic() - made:.0f} s to measure)"
+            )
+
+    def measure_reference(self) -> None:
+        if self.meter.reference is not None:
+            return
+        path = self.options.work / f"reference-{self.setting}.npy"
+        if path.exists():
+            self.meter.set_reference(np.load(path))
+            return
+        self.meter.measure_reference(progress("the original"))
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, self.meter.reference.numpy())
+        partial.rename(path)
+
+    def records(self) -> dict[str, dict]:
+        """Of all entries that were measured in this setting, by label."""
+        found = {}
+        for entry in ENTRIES:
+            record = read_record(self.options.work / f"{entry.label}.json")
+            if record.get("setting") == self.setting and all(kind in record for kind in KINDS):
+                found[entry.label] = record
+        return found
+
+
+def ggml_rounding(type: GgmlType) -> Rounding:
+    return Rounding(type.activation_group, half_scale=type.halves_activation_scale)
+
+
+def slab_rounding(slab: Slab, name: str) -> Rounding:
+    tensor = slab.tensors[name]
+    scale = None if tensor.column_scale is None else slab.tensor(tensor.column_scale)
+    block = ENCODINGS[tensor.encoding].block
+    assert block is not None
+    return Rounding(block, column_scale=None if scale is None else scale.copy())
+
+
+def slab_bits(slab: Slab, names: list[str]) -> float:
+    """Bits per weight with all that decoding needs."""
+    scales = {slab.tensors[name].column_scale for name in names} - {None}
+    stored = sum(
+        stream.logical
+        for name in [*names, *scales]
+        for stream in slab.tensors[name].streams.values()
+    )
+    return 8 * stored / sum(int(np.prod(slab.tensors[name].shape)) for name in names)
+
+
+def read_record(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def write_json(path: Path, value: object) -> None:
+    """The file is whole or the one before."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value) + "\n")
+    partial.rename(path)
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{what}: {done} of {total} windows ", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="compare-gguf-types", allow_abbrev=False)
+    for name in ("quarry", "ggml", "checkpoint", "work"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--skip", type=int, default=3000)
+    parser.add_argument("--windows", type=int, default=64)
+    parser.add_argument("--window", type=int, default=512)
+    parser.add_argument("--calibration", type=Path)
+    parser.add_argument("--only", default="*")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
+    try:
+        comparison = Comparison(options)
+        chosen = [e for e in ENTRIES if fnmatch.fnmatchcase(e.label, options.only)]
+        for index, entry in enumerate(chosen):
+            note(f"{index + 1} of {len(chosen)}: {entry.label}")
+            comparison.measure(entry)
+    except (GgmlError, OSError) as error:
+        sys.exit(f"compare-gguf-types: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    records = comparison.records()
+    print(markdown(records))
+    if options.json:
+        draws = Draws(options.windows)
+        write_json(options.json, {"types": records, "ratios": comparisons(records, draws)})
+
+
+if __name__ == "__main__":
+    main()
