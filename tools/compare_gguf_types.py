@@ -13,6 +13,7 @@ import argparse
 import fnmatch
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -104,7 +105,9 @@ class Comparison:
             hashlib.sha256(self.matrices[name].tobytes()).digest() for name in sorted(self.matrices)
         )
         self.setting = digest(
-            str(FORMAT).encode(), weights, self.meter.ids.numpy().tobytes(),
+            str(FORMAT).encode(),
+            weights,
+            self.meter.ids.numpy().tobytes(),
             str(tuple(self.meter.ids.shape)).encode(),
         )
 
@@ -130,7 +133,8 @@ class Comparison:
         """A key of what is measured, bits per weight of the linear layers, and the candidates."""
         type, output = TYPES[entry.name], TYPES["Q8_0"]
         key = digest(
-            type.name.encode(), self.options.ggml.resolve().name.encode(),
+            type.name.encode(),
+            self.options.ggml.resolve().name.encode(),
             *(v.tobytes() for v in self.importance().values()) if entry.calibrated else (),
         )
 
@@ -295,7 +299,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--only", default="*")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

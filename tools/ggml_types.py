@@ -86,7 +86,9 @@ class Ggml:
         out = np.empty_like(source)
 
         def part(span: range) -> None:
-            self.quantize(type, source[span.start : span.stop], factors, out[span.start : span.stop])
+            self.quantize(
+                type, source[span.start : span.stop], factors, out[span.start : span.stop]
+            )
 
         step = max(16, rows // (4 * self.threads))
         spans = [range(start, min(start + step, rows)) for start in range(0, rows, step)]

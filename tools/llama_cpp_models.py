@@ -195,8 +195,9 @@ def write_gguf(checkpoint: Path, config: dict[str, Any], path: Path) -> None:
     writer.close()
 
 
-def quantize(source: Path, target: Path, file_type: int) -> None:
-    """Shows llama.cpp's count of tensors, and the end of its log if it fails."""
+def quantize(source: Path, target: Path, file_type: int, threads: int = 0) -> None:
+    """Shows llama.cpp's count of tensors, and the end of its log if it fails. With 0 threads it takes
+    one for each processor."""
     log: list[str] = []
 
     def keep(_level: int, text: bytes, _data: ctypes.c_void_p) -> None:
@@ -208,6 +209,7 @@ def quantize(source: Path, target: Path, file_type: int) -> None:
     llama_cpp.llama_log_set(callback, None)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = file_type
+    parameters.nthread = threads
     partial = target.with_suffix(".partial")
     status = llama_cpp.llama_model_quantize(
         str(source).encode(), str(partial).encode(), ctypes.byref(parameters))

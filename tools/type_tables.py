@@ -71,8 +71,16 @@ def comparisons(records: dict[str, Any], draws: Draws) -> list[dict[str, Any]]:
         best = min(labels, key=lambda candidate: np.mean(records[candidate][kind]["kl"]))
         value, low, high = ratio(records[label], records[best], kind, draws)
         found.append(
-            {"kind": kind, "ours": label, "theirs": best, "ratio": value, "low": low, "high": high,
-             "target": limit, "reached": value <= limit}
+            {
+                "kind": kind,
+                "ours": label,
+                "theirs": best,
+                "ratio": value,
+                "low": low,
+                "high": high,
+                "target": limit,
+                "reached": value <= limit,
+            }
         )
     return found
 
