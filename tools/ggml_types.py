@@ -164,7 +164,7 @@ def check_types(ggml: Ggml) -> None:
         limits = (3e-3, 0.012) if type.bits < 6 else (1e-6, 6e-4)
         if not limits[0] < np.square(plain - weights).mean() < limits[1]:
             raise GgmlError(f"{type.name}: an error that is not the type's")
-        errors = [np.square((found - weights)) @ importance for found in (plain, weighted)]
+        errors = [np.square(found - weights) @ importance for found in (plain, weighted)]
         if type.takes_importance and not errors[1].mean() < errors[0].mean():
             raise GgmlError(f"{type.name}: importance does not matter")
         if not type.takes_importance and not np.array_equal(plain, weighted):
