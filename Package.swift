@@ -48,7 +48,7 @@ let package = Package(
         "TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference",
         .product(name: "Yams", package: "Yams"),
       ],
-      swiftSettings: swift),
+      resources: [.embedInCode("Calibration/Text/calibration.txt")], swiftSettings: swift),
     .target(name: "Pebble", resources: [.copy("Checkpoint")], swiftSettings: swift),
     .executableTarget(
       name: "quarry",

@@ -7,6 +7,8 @@ public enum ConversionError: Error, Equatable, CustomStringConvertible {
   case checkpoint(CheckpointError)
   /// The recipe does not fit the checkpoint.
   case recipe(RecipeError)
+  /// Importance cannot be found out.
+  case calibration(CalibrationError)
   /// A tensor cannot be encoded.
   case quantization(tensor: String, QuantizationError)
   /// The output cannot be written.
@@ -17,7 +19,7 @@ public enum ConversionError: Error, Equatable, CustomStringConvertible {
   /// Whether one of the rooms below was asked to stop.
   var isCancellation: Bool {
     switch self {
-    case .quantization(_, .cancelled): true
+    case .quantization(_, .cancelled), .cancelled: true
     case .output(let error): error.reason == .cancelled
     default: false
     }
@@ -27,6 +29,7 @@ public enum ConversionError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .checkpoint(let error): "\(error)"
     case .recipe(let error): "\(error)"
+    case .calibration(let error): "\(error)"
     case .quantization(let tensor, let error): "tensor \(tensor): \(error)"
     case .output(let error): "\(error)"
     case .cancelled(let path): "cancelled; \(path) has not been written"

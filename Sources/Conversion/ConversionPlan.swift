@@ -58,9 +58,10 @@ public struct ConversionPlan: Sendable {
   /// Compression only makes it smaller.
   public var maximumFileByteCount: Int {
     let bytes = logicalByteCount + assetByteCount
-    // For each tensor a segment's padding and some streams in the index; for each frame of 1 MiB two
-    // digests and a length.
-    return bytes + entries.count * (16384 + 1024) + bytes / (1 << 20) * 96 + 1 << 16
+    // For each tensor a segment's padding and some streams in the index, and column scales with as much
+    // besides; for each frame of 1 MiB two digests and a length.
+    let scales = entries.reduce(0) { $0 + 4 * $1.tensor.shape[$1.tensor.shape.count - 1] }
+    return bytes + scales + entries.count * 2 * (16384 + 1024) + bytes / (1 << 20) * 96 + 1 << 16
   }
 
   /// What `recipe` makes of the tensors of `checkpoint`; reads no weights.

@@ -72,6 +72,8 @@ public struct ConversionReport: Sendable {
 
   /// The recipe that chose the encodings.
   public let recipe: Recipe
+  /// Whether, and by what, errors were weighed.
+  public let calibration: CalibrationOutcome
   /// The profile of the slab.
   public let profile: SlabProfile
   /// In the order of ``TensorRole``, then of ``BlockEncoding``.

@@ -11,7 +11,7 @@ struct ColumnFactors: @unchecked Sendable {  // immutable after init
 
   /// The smallest importance that counts, as a fraction of the mean: a column that calibration
   /// never saw active still has to come out as something near its weights.
-  private static let importanceFloor = 1e-4
+  static let importanceFloor = 1e-4
   /// Keeps sums of weighted squares far from underflow.
   private static let weightFloor = 1e-12
 

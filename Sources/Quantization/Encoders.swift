@@ -63,13 +63,16 @@ struct BlockEncoder {
   let streams: EncodedStreams
 
   func encode(
-    pool: WorkerPool
+    fitsCodebook: Bool, pool: WorkerPool
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
     let (geometry, encoding) = (streams.geometry, streams.encoding)
     var codebook: Codebook?
     if encoding.hasCodebook {
-      let fitted = Codebook.fit(
-        source, geometry, encoding, factors: factors, kernels: kernels, pool: pool)
+      let fitted =
+        fitsCodebook
+        ? Codebook.fit(
+          source, geometry, encoding, factors: factors, kernels: kernels, pool: pool)
+        : Codebook(blockSize: encoding.blockSize!)
       let stored = streams.part(.codebook, ofPanel: 0, as: Int8.self)
       for entry in 0..<16 { stored[entry] = Int8(fitted.entries[entry]) }
       codebook = fitted

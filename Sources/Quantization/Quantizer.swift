@@ -34,10 +34,12 @@ public enum Quantizer {
   }
 
   /// As above, with the kernels of an instruction set that this machine has.
+  ///
+  /// - Parameter fitsCodebook: false for the codebook of normal weights, which is much quicker.
   static func encode(
     _ source: MatrixView, as encoding: BlockEncoding, importance: [Float]?,
-    columnScales: ColumnScales?, instructionSet: InstructionSet, pool: WorkerPool,
-    isCancelled: @escaping @Sendable () -> Bool = { false }
+    columnScales: ColumnScales?, instructionSet: InstructionSet, fitsCodebook: Bool = true,
+    pool: WorkerPool, isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
     guard let geometry = PanelGeometry(rows: source.rows, columns: source.columns) else {
       throw .unsupportedShape(rows: source.rows, columns: source.columns)
@@ -51,6 +53,6 @@ public enum Quantizer {
     }
     let factors = try ColumnFactors(geometry, importance: importance, scales: columnScales)
     return try BlockEncoder(source: source, factors: factors, kernels: kernels, streams: streams)
-      .encode(pool: pool)
+      .encode(fitsCodebook: fitsCodebook, pool: pool)
   }
 }

@@ -33,9 +33,9 @@ struct Quarry: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      Convert.self, Inspect.self, Verify.self, Repack.self, Generate.self, Chat.self, Evaluate.self,
-      Bench.self, Render.self, Logits.self, Tokenize.self, Detokenize.self, Synthesize.self,
-      Doctor.self,
+      Convert.self, Calibrate.self, Inspect.self, Verify.self, Repack.self, Generate.self,
+      Chat.self, Evaluate.self, Bench.self, Render.self, Logits.self, Tokenize.self,
+      Detokenize.self, Synthesize.self, Doctor.self,
     ])
 
   static func main() {

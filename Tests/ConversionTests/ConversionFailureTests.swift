@@ -17,7 +17,8 @@ import Testing
     isCancelled: @escaping @Sendable () -> Bool = { false }
   ) -> Converter {
     Converter(
-      checkpoint: checkpoint, recipe: recipe, profile: .run, pool: WorkerPool(threadCount: 2),
+      checkpoint: checkpoint, recipe: recipe, calibration: .none, profile: .run,
+      pool: WorkerPool(threadCount: 2),
       replacing: replacing, isCancelled: isCancelled)
   }
 
@@ -54,7 +55,8 @@ import Testing
       let last = Mutex<String?>(nil)
       let calls = Atomic(0)
       let converter = Converter(
-        checkpoint: checkpoint, recipe: .q8, profile: profile, pool: WorkerPool(threadCount: 2),
+        checkpoint: checkpoint, recipe: .q8, calibration: .none, profile: profile,
+        pool: WorkerPool(threadCount: 2),
         progress: { step in last.withLock { $0 = step.tensor } },
         isCancelled: {
           last.withLock({ $0 }) == largest.name

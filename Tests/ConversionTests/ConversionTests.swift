@@ -24,12 +24,13 @@ import Testing
     try Place.withTemporaryDirectory { directory in
       let path = directory.appending(path: "1.slab").path
       let report = try Converter(
-        checkpoint: checkpoint, recipe: recipe, profile: .run, pool: WorkerPool(threadCount: 1)
+        checkpoint: checkpoint, recipe: recipe, calibration: .none, profile: .run,
+        pool: WorkerPool(threadCount: 1)
       ).run(to: path)
       let pool = WorkerPool(threadCount: 2)
       let again = directory.appending(path: "2.slab").path
       let second = try Converter(
-        checkpoint: checkpoint, recipe: recipe, profile: .run, pool: pool
+        checkpoint: checkpoint, recipe: recipe, calibration: .none, profile: .run, pool: pool
       ).run(to: again)
       #expect(
         try Data(contentsOf: URL(filePath: path)) == Data(contentsOf: URL(filePath: again)))
@@ -95,7 +96,7 @@ import Testing
         let path = directory.appending(path: "\(profile).slab").path
         let pool = WorkerPool(threadCount: 2)
         let report = try Converter(
-          checkpoint: checkpoint, recipe: .q4, profile: profile, pool: pool
+          checkpoint: checkpoint, recipe: .q4, calibration: .none, profile: profile, pool: pool
         ).run(to: path)
         let slab = try Slab(path: path)
         try slab.verify(pool: pool) { _, _ in }

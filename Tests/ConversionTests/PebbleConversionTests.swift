@@ -33,7 +33,8 @@ import Testing
     let checkpoint = try Checkpoint(directory: Pebble.directory.path)
     try Place.withTemporaryDirectory { directory in
       let report = try Converter(
-        checkpoint: checkpoint, recipe: recipe, profile: .run, pool: WorkerPool(threadCount: 2)
+        checkpoint: checkpoint, recipe: recipe, calibration: .none, profile: .run,
+        pool: WorkerPool(threadCount: 2)
       ).run(to: directory.appending(path: "pebble.slab").path)
       #expect(
         report.kinds.map(\.role) == [
@@ -65,7 +66,8 @@ import Testing
     let seen = Mutex<[Converter.Progress]>([])
     try Place.withTemporaryDirectory { directory in
       _ = try Converter(
-        checkpoint: checkpoint, recipe: .bf16, profile: .run, pool: WorkerPool(threadCount: 1),
+        checkpoint: checkpoint, recipe: .bf16, calibration: .none, profile: .run,
+        pool: WorkerPool(threadCount: 1),
         progress: { step in seen.withLock { $0.append(step) } }
       ).run(to: directory.appending(path: "pebble.slab").path)
     }

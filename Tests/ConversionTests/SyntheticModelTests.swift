@@ -62,7 +62,7 @@ import Testing
       #expect(checkpoint.weightFileNames.count > 1)
       #expect(checkpoint.tensors.allSatisfy { $0.dataType == .bf16 })
       let report = try Converter(
-        checkpoint: checkpoint, recipe: .q4, profile: .run, pool: pool
+        checkpoint: checkpoint, recipe: .q4, calibration: .none, profile: .run, pool: pool
       ).run(to: path("a.slab"))
       let root = try model().writeSlab(to: path("b.slab"), recipe: .q4, pool: pool)
       #expect(root == report.rootDigest)

@@ -25,7 +25,8 @@ private func stream(_ prompt: String, from path: String, to show: (String) -> Vo
     try Place.withTemporaryDirectory { folder in
       let path = folder.appending(path: "pebble.slab").path
       _ = try Converter(
-        checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: .q4, profile: profile,
+        checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: .q4, calibration: .none,
+        profile: profile,
         pool: Slabs.pool
       ).run(to: path)
       var answer = ""

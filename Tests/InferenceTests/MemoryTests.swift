@@ -13,7 +13,8 @@ import Testing
     try Place.withTemporaryDirectory { folder in
       let path = folder.appending(path: "pebble.slab").path
       _ = try Converter(
-        checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: .q4, profile: .ship,
+        checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: .q4, calibration: .none,
+        profile: .ship,
         pool: Slabs.pool
       ).run(to: path)
       let slab = try Slab(path: path)

@@ -32,6 +32,7 @@ struct Convert: ParsableCommand {
         quarry convert granite-3.3-2b-instruct -o granite.slab
         quarry convert granite-3.3-2b-instruct -o granite-q8.slab --recipe q8
         quarry convert granite-3.3-2b-instruct -o granite-ship.slab --profile ship
+        quarry convert granite-3.3-2b-instruct -o granite.slab --calibration my-prompts.txt
 
       JSON
         --json writes one object on each line of standard output:
@@ -56,6 +57,7 @@ struct Convert: ParsableCommand {
   var recipe = RecipeArgument.preset(.q4)
   @Option(help: "run (default): weights are mapped as they are; ship: everything is compressed.")
   var profile: SlabProfile?  // a default here would be shown by its number
+  @OptionGroup var calibration: CalibrationOptions
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Replace an existing output.")
   var force = false
@@ -125,13 +127,14 @@ struct Convert: ParsableCommand {
         ]))
     }
     let converter = Converter(
-      checkpoint: source, recipe: recipe, profile: profile ?? .run, pool: runtime.makePool(),
-      replacing: force, progress: { reporter.update($0) },
+      checkpoint: source, recipe: recipe, calibration: try calibration.load(),
+      profile: profile ?? .run, pool: runtime.makePool(), replacing: force, progress: { reporter.update($0) },
       isCancelled: { Interrupt.isRequested || reporter.failure != nil })
     let result = Result { () throws(ConversionError) in try converter.run(to: output) }
     reporter.finish()
     switch result {
     case .success(let report):
+      CalibrationOptions.warn(report.calibration)
       try json
         ? reporter.write(report.json(output: output))
         : Console.write(report.text(output: output) + "\n")

@@ -30,7 +30,7 @@ struct SlabArgument: ParsableArguments {
     return try Self.openPebble(pool: pool)
   }
 
-  /// Converts the bundled checkpoint, which takes a moment, to a file that nobody else sees.
+  /// Converts the bundled checkpoint, uncalibrated, which takes a moment, to a file that nobody else sees.
   private static func openPebble(pool: WorkerPool) throws -> Slab {
     guard InputFiles.isDirectory(Pebble.directory.path) else {
       throw InputError(
@@ -46,7 +46,7 @@ struct SlabArgument: ParsableArguments {
     defer { Interrupt.unwatch() }
     let checkpoint = try Checkpoint(directory: Pebble.directory.path)
     let converter = Converter(
-      checkpoint: checkpoint, recipe: .q4, profile: .run, pool: pool,
+      checkpoint: checkpoint, recipe: .q4, calibration: .none, profile: .run, pool: pool,
       isCancelled: { Interrupt.isRequested })
     let outcome = Result { () throws(ConversionError) in try converter.run(to: path) }
     if case .failure(.cancelled) = outcome { throw Interrupt.exitCode }

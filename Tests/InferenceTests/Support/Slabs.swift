@@ -18,7 +18,8 @@ enum Slabs {
     try Place.withTemporaryDirectory { folder in
       let path = folder.appending(path: "model.slab").path
       _ = try Converter(
-        checkpoint: Checkpoint(directory: directory.path), recipe: recipe, profile: profile,
+        checkpoint: Checkpoint(directory: directory.path), recipe: recipe, calibration: .none,
+        profile: profile,
         pool: pool
       ).run(to: path)
       return try Model(slab: Slab(path: path), pool: pool, kernels: .selected())

@@ -1,0 +1,118 @@
+import Inference
+import ModelFiles
+import TensorCore
+
+/// A calibration text on its way through a checkpoint: the hidden states of all its tokens, which pass
+/// one layer after the other.
+final class CalibrationRun {
+  private let checkpoint: Checkpoint
+  private let pool: WorkerPool
+  private let isCancelled: @Sendable () -> Bool
+  private let pass: LayerPass
+  /// Tokens of each window.
+  private let lengths: [Int]
+  /// Of all tokens, row-major.
+  private let hidden: AlignedBuffer
+
+  /// Embeds the tokens.
+  init(
+    _ checkpoint: Checkpoint, tokens: CalibrationTokens, pool: WorkerPool, kernels: Kernels,
+    isCancelled: @escaping @Sendable () -> Bool
+  ) throws(ConversionError) {
+    let configuration = checkpoint.configuration
+    self.checkpoint = checkpoint
+    self.pool = pool
+    self.isCancelled = isCancelled
+    lengths = tokens.windows.map(\.count)
+    pass = LayerPass(
+      configuration, windowLength: lengths.max() ?? 1, pool: pool, kernels: kernels)
+    let width = configuration.hiddenSize
+    hidden = AlignedBuffer(byteCount: tokens.count * width * 4)
+    let embedding: MatrixView
+    let name = "model.embed_tokens.weight"
+    do throws(CheckpointError) {
+      embedding = try checkpoint.matrix(named: name)
+    } catch {
+      throw .checkpoint(error)
+    }
+    let rows = tokens.windows.joined().map { Int($0) }
+    pool.parallelFor(rows.count) { index in
+      let row = hidden.floats + index * width
+      embedding.copyRow(rows[index], into: row)
+      for feature in 0..<width { row[feature] *= configuration.embeddingMultiplier }
+    }
+    checkpoint.release(checkpoint.descriptor(named: name)!)
+  }
+
+  /// Takes all tokens through layer `index`, which must be the next one.
+  ///
+  /// - Returns: the mean squares of what its linear layers read.
+  func run(layer index: Int) throws(ConversionError) -> [LinearInput: [Float]] {
+    let configuration = checkpoint.configuration
+    let weights: LayerWeights
+    do {
+      weights = try LayerWeights(
+        layer: index, configuration: configuration,
+        weights: CheckpointLayer(checkpoint: checkpoint, isCancelled: isCancelled), pool: pool)
+    } catch let error as ConversionError {
+      throw error
+    } catch let error as CheckpointError {
+      throw .checkpoint(error)
+    } catch let error as InferenceError {
+      throw .calibration(.run(error))
+    } catch {
+      preconditionFailure("a checkpoint layer throws nothing else: \(error)")
+    }
+    var moments: [LinearInput: SecondMoments] = [:]
+    for input in LinearInput.ofLayer {
+      moments[input] = SecondMoments(columns: input.columnCount(configuration))
+    }
+    for window in windows {
+      if isCancelled() { throw .cancelled(path: checkpoint.directory) }
+      do throws(InferenceError) {
+        try pass.run(weights, over: window) { moments[$0.kind]!.add($0, pool: pool) }
+      } catch {
+        throw .calibration(.run(error))
+      }
+    }
+    return moments.mapValues(\.means)
+  }
+
+  /// After the last layer: the mean squares of what the output projection reads.
+  func finish() throws(ConversionError) -> [Float] {
+    let norm: [Float]
+    do throws(CheckpointError) {
+      norm = try checkpoint.values(named: "model.norm.weight")
+    } catch {
+      throw .checkpoint(error)
+    }
+    var moments = SecondMoments(columns: checkpoint.configuration.hiddenSize)
+    for window in windows {
+      pass.finish(over: window, norm: norm) { moments.add($0, pool: pool) }
+    }
+    return moments.means
+  }
+
+  /// The hidden states of one window after the other.
+  private var windows: [UnsafeMutableBufferPointer<Float>] {
+    let width = checkpoint.configuration.hiddenSize
+    var first = 0
+    return lengths.map { length in
+      defer { first += length * width }
+      return UnsafeMutableBufferPointer(start: hidden.floats + first, count: length * width)
+    }
+  }
+}
+
+extension CalibrationRun {
+  /// The hidden states that enter the next layer: all that a calibration must know to go on.
+  var state: UnsafeRawBufferPointer { hidden.bytes }
+
+  /// Goes on from saved hidden states.
+  ///
+  /// - Throws: ``CalibrationError/state`` if they are not those of as many tokens.
+  func restore(_ state: UnsafeRawBufferPointer) throws(CalibrationError) {
+    guard state.count == hidden.byteCount else { throw .state }
+    hidden.base.copyMemory(from: state.baseAddress!, byteCount: state.count)
+  }
+}

@@ -1,0 +1,117 @@
+import Inference
+import ModelFiles
+import Quantization
+import TensorCore
+import Tokenization
+
+/// Finds importance and column scales of the matrices of one step after the other, in the order of a
+/// plan.
+final class Calibrator {
+  /// A group of matrices, and how its columns count.
+  struct Weighting {
+    let group: InputGroup
+    let importance: [Float]
+    /// Nil where columns stay as they are.
+    let scales: ColumnScales?
+  }
+
+  private let checkpoint: Checkpoint
+  private let pool: WorkerPool
+  private let kernels: Kernels
+  /// Nil where statistics are given.
+  let run: CalibrationRun?
+  /// What has been seen so far.
+  private(set) var statistics: ImportanceStatistics
+
+  /// Reads weights of the embedding only.
+  init(
+    _ checkpoint: Checkpoint, source: PreparedCalibration.Source, pool: WorkerPool,
+    isCancelled: @escaping @Sendable () -> Bool
+  ) throws(ConversionError) {
+    self.checkpoint = checkpoint
+    self.pool = pool
+    do throws(InstructionSetError) {
+      kernels = try Kernels.selected()
+    } catch {
+      throw .calibration(.instructionSet(error))
+    }
+    switch source {
+    case .statistics(let statistics):
+      self.statistics = statistics
+      run = nil
+    case .tokens(let tokens):
+      statistics = ImportanceStatistics(origin: tokens.origin)
+      run = try CalibrationRun(
+        checkpoint, tokens: tokens, pool: pool, kernels: kernels, isCancelled: isCancelled)
+    }
+  }
+
+  /// Runs what a step's weights need: the layer, or after the last one the final norm.
+  func advance(to kind: ConversionPlan.Step.Kind) throws(ConversionError) {
+    guard let run else { return }
+    switch kind {
+    case .layer(let layer):
+      for (input, moments) in try run.run(layer: layer) {
+        statistics.moments[input.name(layer: layer)] = moments
+      }
+    case .vectors:
+      statistics.moments[LinearInput.output.name(layer: nil)] = try run.finish()
+    case .output, .embedding: break
+    }
+  }
+
+  /// How the columns of a step's matrices count; the calibrator has advanced to the step.
+  func weightings(of step: ConversionPlan.Step) throws(ConversionError) -> [Weighting] {
+    var result: [Weighting] = []
+    for group in InputGroup.groups(
+      of: step, tiedEmbeddings: checkpoint.configuration.tiedEmbeddings)
+    {
+      let importance = statistics.moments[group.name]!
+      result.append(
+        Weighting(
+          group: group, importance: importance, scales: try scales(group, importance)))
+    }
+    return result
+  }
+
+  private func scales(
+    _ group: InputGroup, _ importance: [Float]
+  ) throws(ConversionError) -> ColumnScales? {
+    var matrices: [(source: MatrixView, encoding: BlockEncoding)] = []
+    for entry in group.entries {
+      guard let encoding = entry.encoding, encoding.isQuantized else { continue }
+      do throws(CheckpointError) {
+        matrices.append((try checkpoint.matrix(named: entry.tensor.name), encoding))
+      } catch {
+        throw .checkpoint(error)
+      }
+    }
+    if matrices.isEmpty { return nil }
+    let outcome = Result { () throws(QuantizationError) in
+      try ColumnScaling.exponent(
+        for: matrices, importance: importance, inputs: Self.inputs(importance), kernels: kernels,
+        pool: pool)
+    }
+    switch outcome {
+    case .success(0): return nil
+    case .success(let exponent):
+      return ColumnScaling.scales(importance: importance, exponent: exponent)
+    // A weight that is not finite: encoding the whole matrix says where.
+    case .failure(.nonFinite): return nil
+    case .failure(let error):
+      throw .quantization(tensor: group.entries[0].tensor.name, error)
+    }
+  }
+
+  /// Tokens to try column scales on: heavy-tailed noise with the mean squares of an input.
+  ///
+  /// Those of the text itself choose no better (SmolLM2, two dithers), and would have to be kept in
+  /// statistics.
+  private static func inputs(_ importance: [Float]) -> [Float] {
+    let deviations = importance.map { $0.squareRoot() }
+    let noise = Noise(seed: 0, stream: 0)
+    return (0..<64 * deviations.count).map {
+      StudentT.quantiles[Int(noise[$0] & 0xFFFF)] * deviations[$0 % deviations.count]
+    }
+  }
+}

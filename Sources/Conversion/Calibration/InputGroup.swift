@@ -1,0 +1,79 @@
+import Inference
+import ModelFiles
+import TensorCore
+
+/// The matrices of a step that read one input: they share its importance and its column scales.
+struct InputGroup {
+  let input: LinearInput
+  /// Nil for the output projection.
+  let layer: Int?
+  /// In the order of the step.
+  let entries: [ConversionPlan.Entry]
+
+  /// Groups the matrices of a step that have a known input: an embedding has one only where it is also
+  /// the output projection.
+  static func groups(
+    of step: ConversionPlan.Step, tiedEmbeddings: Bool
+  ) -> [InputGroup] {
+    LinearInput.allCases.compactMap { input in
+      let entries = step.entries.filter {
+        $0.role.linearInput(tiedEmbeddings: tiedEmbeddings) == input
+      }
+      return entries.isEmpty
+        ? nil : InputGroup(input: input, layer: entries[0].layer, entries: entries)
+    }
+  }
+
+  /// Whether a tensor is one of the group's matrices.
+  func contains(_ entry: ConversionPlan.Entry) -> Bool {
+    entries.contains { $0.tensor.name == entry.tensor.name }
+  }
+
+  /// What statistics call the input.
+  var name: String { input.name(layer: layer) }
+  /// What a slab calls the column scales of the group.
+  var columnScalesName: String { name + ".column_scales" }
+}
+
+extension LinearInput {
+  /// The name of an input in statistics: that of the module that reads it.
+  ///
+  /// - Parameter layer: nil for the output projection.
+  func name(layer: Int?) -> String {
+    let prefix = layer.map { "model.layers.\($0)." } ?? ""
+    return switch self {
+    case .attention: prefix + "self_attn.input"
+    case .attentionOutput: prefix + "self_attn.o_proj.input"
+    case .mlp: prefix + "mlp.input"
+    case .down: prefix + "mlp.down_proj.input"
+    case .output: "lm_head.input"
+    }
+  }
+
+  /// The inputs of a decoder layer, in order.
+  static let ofLayer: [LinearInput] = [.attention, .attentionOutput, .mlp, .down]
+
+  /// Features of an input.
+  func columnCount(_ configuration: ModelConfiguration) -> Int {
+    switch self {
+    case .attention, .mlp, .output: configuration.hiddenSize
+    case .attentionOutput: configuration.queryWidth
+    case .down: configuration.intermediateSize
+    }
+  }
+}
+
+extension TensorRole {
+  /// What a matrix of this role reads; nil for one that is only looked up, and for what is no matrix.
+  fileprivate func linearInput(tiedEmbeddings: Bool) -> LinearInput? {
+    switch self {
+    case .query, .key, .value: .attention
+    case .attentionOutput: .attentionOutput
+    case .gate, .up, .gateUp: .mlp
+    case .down: .down
+    case .output: .output
+    case .embedding: tiedEmbeddings ? .output : nil
+    case .norm, .bias: nil
+    }
+  }
+}

@@ -1,0 +1,252 @@
+import Foundation
+import ModelFiles
+import Pebble
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Conversion
+
+/// Conversions that weigh errors by what the model does with a text.
+@Suite(.serialized) struct CalibrationTests {
+  private static let pebble = Result { try Checkpoint(directory: Pebble.directory.path) }
+  /// A few hundred tokens, so that tests stay quick.
+  private static let short = Calibration(.bundled, tokenCount: 600)
+
+  private func convert(
+    _ checkpoint: Checkpoint, _ recipe: Recipe = .q4, _ calibration: Calibration, to path: String,
+    threads: Int = 2
+  ) throws -> ConversionReport {
+    try Converter(
+      checkpoint: checkpoint, recipe: recipe, calibration: calibration, profile: .run,
+      pool: WorkerPool(threadCount: threads)
+    ).run(to: path)
+  }
+
+  /// The same bytes for any number of threads, with column scales that name what is there.
+  @Test(arguments: [Recipe.q4, .q8s]) func bytesDoNotDependOnThreads(recipe: Recipe) throws {
+    let checkpoint = try Self.pebble.get()
+    try Place.withTemporaryDirectory { directory in
+      var files: [Data] = []
+      for threads in [1, 2, 7] {
+        let path = directory.appending(path: "\(threads).slab")
+        let report = try convert(
+          checkpoint, recipe, Self.short, to: path.path, threads: threads)
+        guard case .done(let origin, _) = report.calibration else {
+          Issue.record("\(report.calibration)")
+          return
+        }
+        #expect(origin.hasPrefix("512 tokens, sha256 "))
+        files.append(try Data(contentsOf: path))
+      }
+      #expect(files[1] == files[0] && files[2] == files[0])
+      let slab = try Slab(path: directory.appending(path: "2.slab").path)
+      try slab.verify(pool: WorkerPool(threadCount: 2)) { _, _ in }
+      #expect(slab.metadata["calibration"]?.hasPrefix("512 tokens") == true)
+      let plan = try ConversionPlan(checkpoint, recipe: recipe)
+      #expect(slab.fileByteCount <= plan.maximumFileByteCount)
+      let scaled = slab.tensors.filter { $0.columnScales != nil }
+      #expect(scaled.count > 8)
+      // Those that read one input have the same column scales.
+      for layer in 0..<checkpoint.configuration.layerCount {
+        let names = ["q", "k", "v"].map { "model.layers.\(layer).self_attn.\($0)_proj.weight" }
+        #expect(Set(names.map { slab.tensor(named: $0)?.columnScales }).count == 1)
+      }
+    }
+  }
+
+  /// What errors weigh is smaller where it was minimized.
+  @Test func weighsErrors() throws {
+    let checkpoint = try Self.pebble.get()
+    let pool = WorkerPool(threadCount: 2)
+    let statistics = try ImportanceStatistics.gather(
+      checkpoint, calibration: .bundled, pool: pool)
+    try Place.withTemporaryDirectory { directory in
+      func slab(_ calibration: Calibration) throws -> Slab {
+        let path = directory.appending(path: UUID().uuidString).path
+        _ = try convert(checkpoint, .q4, calibration, to: path)
+        return try Slab(path: path)
+      }
+      let (with, without) = (try slab(.bundled), try slab(.none))
+      #expect(with.rootDigest != without.rootDigest)
+      #expect(without.metadata["calibration"] == "none")
+      for layer in 0..<checkpoint.configuration.layerCount {
+        for (name, input) in [
+          ("self_attn.q_proj", "self_attn.input"), ("mlp.down_proj", "mlp.down_proj.input"),
+        ] {
+          let prefix = "model.layers.\(layer)."
+          let importance = try #require(statistics.moments[prefix + input])
+          let errors = try [with, without].map {
+            try weightedError(prefix + name + ".weight", $0, checkpoint, importance, pool)
+          }
+          #expect(errors[0] < errors[1], "\(prefix + name)")
+        }
+      }
+    }
+  }
+
+  /// Statistics that a run wrote give the file that the run gives.
+  @Test func statisticsAreReused() throws {
+    let checkpoint = try Self.pebble.get()
+    try Place.withTemporaryDirectory { directory in
+      let file = directory.appending(path: "statistics.safetensors").path
+      let pool = WorkerPool(threadCount: 3)
+      try ImportanceStatistics.gather(checkpoint, calibration: Self.short, pool: pool)
+        .write(to: file)
+      let statistics = try ImportanceStatistics(path: file)
+      #expect(statistics.moments.count == 4 * checkpoint.configuration.layerCount + 1)
+      let paths = ["a.slab", "b.slab"].map { directory.appending(path: $0) }
+      _ = try convert(checkpoint, .q4, Self.short, to: paths[0].path)
+      _ = try convert(checkpoint, .q4, Calibration(.statistics(statistics)), to: paths[1].path)
+      #expect(try Data(contentsOf: paths[0]) == Data(contentsOf: paths[1]))
+    }
+  }
+
+  @Test func textsDecide() throws {
+    let checkpoint = try Self.pebble.get()
+    func gathered(_ text: String, _ count: Int = 600) throws -> ImportanceStatistics {
+      try ImportanceStatistics.gather(
+        checkpoint, calibration: Calibration(.text(text), tokenCount: count),
+        pool: WorkerPool(threadCount: 2))
+    }
+    let one = try gathered("A granite quarry opens at dawn.")
+    #expect(try gathered("A granite quarry opens at dawn.") == one)
+    #expect(try gathered("let x = [1, 2, 3]") != one)
+    #expect(throws: ConversionError.calibration(.emptyText)) { try gathered("") }
+    // A single token leaves columns of the attention's output as they come, and nothing is NaN.
+    let least = try gathered("A", 1)
+    #expect(least.origin.hasPrefix("1 tokens"))
+    #expect(least.moments.values.allSatisfy { $0.allSatisfy { $0.isFinite && $0 >= 0 } })
+    #expect(!least.idleColumns.isEmpty)
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "out.slab").path
+      let report = try convert(
+        checkpoint, .q4, Calibration(.text("A"), tokenCount: 1), to: path)
+      guard case .done(_, let idle) = report.calibration else {
+        Issue.record("\(report.calibration)")
+        return
+      }
+      #expect(idle == least.idleColumns)
+      for kind in report.kinds { #expect(kind.normalizedMeanSquaredError < 0.3) }
+    }
+  }
+
+  /// Without a tokenizer there is nothing to run; the conversion says so and is the uncalibrated one.
+  @Test func withoutTokenizer() throws {
+    let checkpoint = try ConversionTests.golden("granite-tied")
+    try Place.withTemporaryDirectory { directory in
+      let paths = ["a.slab", "b.slab"].map { directory.appending(path: $0) }
+      let report = try convert(checkpoint, .q4, .bundled, to: paths[0].path)
+      #expect(
+        report.calibration == .impossible(reason: "the checkpoint has no tokenizer.json"))
+      #expect(try convert(checkpoint, .q4, .none, to: paths[1].path).calibration == .unwanted)
+      #expect(try Data(contentsOf: paths[0]) == Data(contentsOf: paths[1]))
+      #expect(throws: ConversionError.self) {
+        try ImportanceStatistics.gather(
+          checkpoint, calibration: .bundled, pool: WorkerPool(threadCount: 1))
+      }
+    }
+  }
+
+  @Test(arguments: [Recipe.bf16, .f32]) func unquantizedRecipesDoNotCalibrate(
+    recipe: Recipe
+  ) throws {
+    try Place.withTemporaryDirectory { directory in
+      let report = try convert(
+        try Self.pebble.get(), recipe, .bundled, to: directory.appending(path: "a.slab").path)
+      #expect(report.calibration == .unwanted)
+    }
+  }
+
+  /// A tokenizer of another model gives ids that this one has no rows for.
+  @Test func foreignTokenizer() throws {
+    try withCopy("granite-tied") { copy in
+      try FileManager.default.copyItem(
+        at: Pebble.directory.appending(path: "tokenizer.json"),
+        to: copy.appending(path: "tokenizer.json"))
+      let checkpoint = try Checkpoint(directory: copy.path)
+      let report = try convert(checkpoint, .q4, .bundled, to: copy.appending(path: "a.slab").path)
+      guard case .impossible = report.calibration else {
+        Issue.record("\(report.calibration)")
+        return
+      }
+      try Data("{}".utf8).write(to: copy.appending(path: "tokenizer.json"))
+      let broken = try Checkpoint(directory: copy.path)
+      let second = try convert(broken, .q4, .bundled, to: copy.appending(path: "b.slab").path)
+      #expect(
+        second.calibration
+          == .impossible(reason: "its tokenizer.json cannot be executed"))
+    }
+  }
+
+  /// Hidden states that were saved between two layers give what follows.
+  @Test func hiddenStatesCanBeRestored() throws {
+    let checkpoint = try Self.pebble.get()
+    let pool = WorkerPool(threadCount: 2)
+    guard case .source(let source) = try PreparedCalibration(Self.short, of: checkpoint) else {
+      Issue.record("Pebble has a tokenizer")
+      return
+    }
+    func calibrator() throws -> Calibrator {
+      try Calibrator(checkpoint, source: source, pool: pool, isCancelled: { false })
+    }
+    let first = try calibrator()
+    try first.advance(to: .layer(0))
+    let state = try Array(#require(first.run).state)
+    try first.advance(to: .layer(1))
+    let second = try calibrator()
+    let run = try #require(second.run)
+    try state.withUnsafeBytes { try run.restore($0) }
+    try second.advance(to: .layer(1))
+    for (name, values) in second.statistics.moments {
+      #expect(first.statistics.moments[name] == values)
+    }
+    #expect(throws: CalibrationError.state) {
+      try state.dropLast().withUnsafeBytes { try run.restore($0) }
+    }
+  }
+
+  @Test func windowsSpreadOverTheText() {
+    func windows(_ tokenCount: Int, atMost count: Int, context: Int = 4096) -> [Range<Int32>] {
+      CalibrationTokens(
+        (0..<Int32(tokenCount)).map { $0 }, atMost: count, contextLength: context
+      ).windows.map { $0.first!..<$0.last! + 1 }
+    }
+    #expect(windows(700, atMost: 1000) == [0..<512, 512..<700])
+    #expect(windows(700, atMost: 600) == [0..<512])
+    #expect(windows(4001, atMost: 1600) == [0..<512, 1744..<2256, 3488..<4000])
+    #expect(windows(300, atMost: 50) == [0..<50])
+    #expect(windows(300, atMost: 300, context: 128) == [0..<128, 128..<256, 256..<300])
+  }
+
+  // MARK: -
+
+  /// Σ importance · (w − ŵ)² over a matrix.
+  private func weightedError(
+    _ name: String, _ slab: Slab, _ checkpoint: Checkpoint, _ importance: [Float],
+    _ pool: WorkerPool
+  ) throws -> Double {
+    let matrix = try slab.matrix(named: name, pool: pool)
+    let source = try checkpoint.values(named: name)
+    let columns = importance.count
+    var row = [Float](repeating: 0, count: columns)
+    var sum = 0.0
+    for index in 0..<matrix.geometry.rows {
+      matrix.copyRow(index, into: &row)
+      for column in 0..<columns {
+        let difference = Double(source[index * columns + column] - row[column])
+        sum += Double(importance[column]) * difference * difference
+      }
+    }
+    return sum
+  }
+
+  private func withCopy(_ golden: String, _ body: (URL) throws -> Void) throws {
+    try Place.withTemporaryDirectory { directory in
+      let copy = directory.appending(path: golden)
+      try FileManager.default.copyItem(
+        at: Place.goldens.appending(path: "checkpoints/\(golden)"), to: copy)
+      try body(copy)
+    }
+  }
+}
