@@ -128,7 +128,8 @@ struct Convert: ParsableCommand {
     }
     let converter = Converter(
       checkpoint: source, recipe: recipe, calibration: try calibration.load(),
-      profile: profile ?? .run, pool: runtime.makePool(), replacing: force, progress: { reporter.update($0) },
+      profile: profile ?? .run, pool: runtime.makePool(), replacing: force,
+      progress: { reporter.update($0) },
       isCancelled: { Interrupt.isRequested || reporter.failure != nil })
     let result = Result { () throws(ConversionError) in try converter.run(to: output) }
     reporter.finish()
