@@ -207,8 +207,12 @@ INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
 
 #endif
 
-// Register tile of products with int8 activations: 8 sums, 2 or 4 weights, 1 activation, 2 more.
-// Accumulators come from the first-level cache once a block.
+// Register tile of products with int8 activations, two registers for sixteen rows:
+//
+//              t0       t1       t2       t3         8 sums; 2 registers of weights, 4 where their
+//   panel   [ 8| 8]  [ 8| 8]  [ 8| 8]  [ 8| 8]       magnitudes are apart; 1 of activations, 2 more.
+//
+// The accumulators of a block, as many again, come from the first-level cache and go back there.
 #define TILE_PANELS 1
 #define TOKEN_GROUP 4
 #define STREAM_TOKENS 4
