@@ -19,7 +19,7 @@ import Testing
     ),
     (["bench", "/nonexistent.slab"], "/nonexistent.slab"),
     (["bench", "/dev/null.json"], "/dev/null.json"),
-    (["bench", "--prefill", "0", "--depths", "9999999"], "nothing to measure"),
+    (["bench", "--prefill", "", "--depths", "9999999"], "nothing to measure"),
     (["synthesize", "/nonexistent", "-o", "never"], "/nonexistent"),
     (
       ["synthesize", Pebble.directory.path + "/config.json", "-o", "/nonexistent/never"],
@@ -69,7 +69,8 @@ import Testing
     ["generate", "-p", "x", "-f", "y"], ["generate", "--temperature", "warm"], ["nonsense"],
     ["convert"], ["logits", "-o", "x"], ["verify", "x", "--threads", "0"],
     ["bench", "x.slab", "--shape", "2b"], ["bench", "x.slab", "--recipe", "q8"],
-    ["bench", "--prefill", "a"], ["bench", "--kernels", "--shape", "2b"],
+    ["bench", "--prefill", "a"], ["bench", "--prefill", "128,0"],
+    ["bench", "--kernels", "--shape", "2b"],
     ["generate", "-p", "x", "--json"], ["generate", "-p", "x", "--load", "disk"],
     ["synthesize", "x.json", "-o", "y", "--recipe", "q4"],
     ["generate", "-p", "x", "--messages", "y"], ["generate", "--messages", "x", "--system", "y"],

@@ -67,6 +67,11 @@ struct Bench: ParsableCommand {
     if recipe != nil, shape == nil, model?.hasSuffix(".json") != true {
       throw ValidationError("--recipe is for random weights; a slab has its own.")
     }
+    for (option, counts) in [("prefill", prefill), ("attention", attention), ("batch", batch)]
+    where counts.counts.contains(0) {
+      throw ValidationError(
+        "--\(option) takes numbers of at least 1; --\(option) '' leaves these measurements out.")
+    }
     if !(1...1000).contains(repetitions) {
       throw ValidationError("--repetitions must be from 1 to 1000, not \(repetitions).")
     }
@@ -109,9 +114,7 @@ struct Bench: ParsableCommand {
     defer { progress.finish() }
     let benchmark = Benchmark(
       model: model, cacheType: cache.kv, repetitions: repetitions)
-    let batches = batch.counts.filter { $0 > 0 }
-    let attentions = attention.counts.filter { $0 > 0 }
-    let total = lengths.count + depths.count + batches.count + attentions.count
+    let total = lengths.count + depths.count + batch.counts.count + attention.counts.count
     var figures: [BenchmarkFigure] = []
     for length in lengths {
       progress.update(figures.count, of: total, "prefill of \(length) tokens")
@@ -121,11 +124,11 @@ struct Bench: ParsableCommand {
       progress.update(figures.count, of: total, "decode after \(depth) tokens")
       figures.append(try benchmark.decode(depth: depth, in: session))
     }
-    for length in attentions {
+    for length in attention.counts {
       progress.update(figures.count, of: total, "attention of \(length) tokens")
       figures.append(try benchmark.attention(length))
     }
-    for count in batches {
+    for count in batch.counts {
       progress.update(figures.count, of: total, "decode of \(count) sequences")
       figures.append(try benchmark.decodeBatch(count))
     }
@@ -176,7 +179,7 @@ struct Bench: ParsableCommand {
         && cache.total <= SystemMemory.availableByteCount ?? .max
     }
     func positions(_ depth: Int) -> Int { max(1, depth) + Benchmark.decodedTokens + 2 }
-    let lengths = prefill.counts.filter { $0 > 0 && fits($0 + 1) }
+    let lengths = prefill.counts.filter { fits($0 + 1) }
     let depths = depths.counts.filter { fits(positions($0)) }
     if lengths.count < prefill.counts.count || depths.count < self.depths.counts.count {
       Console.note("left out: what does not fit into the model's context or into memory")
