@@ -11,7 +11,7 @@
 #if defined(__x86_64__)
 
 extern const ck_kernels ck_table_avx2, ck_table_avxvnni, ck_table_avx512vl,
-    ck_table_avx512vnni;
+    ck_table_avx512vnni, ck_table_avx512vbmi;
 
 static bool has_avx2(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -37,6 +37,11 @@ const ck_kernels *ck_kernels_avx512vnni(void) {
   return present ? &ck_table_avx512vnni : 0;
 }
 
+const ck_kernels *ck_kernels_avx512vbmi(void) {
+  bool present = ck_kernels_avx512vnni() && __builtin_cpu_supports("avx512vbmi");
+  return present ? &ck_table_avx512vbmi : 0;
+}
+
 #define X86_FEATURE(number, name) FEATURE(number, name, __builtin_cpu_supports(name))
 
 const char *ck_cpu_feature(int32_t index, bool *present) {
@@ -50,6 +55,7 @@ const char *ck_cpu_feature(int32_t index, bool *present) {
     X86_FEATURE(6, "avx512vnni")
     X86_FEATURE(7, "avxvnni")
     X86_FEATURE(8, "f16c")
+    X86_FEATURE(9, "avx512vbmi")
     default: return 0;
   }
 }
@@ -86,6 +92,7 @@ const ck_kernels *ck_kernels_avx2(void) { return 0; }
 const ck_kernels *ck_kernels_avxvnni(void) { return 0; }
 const ck_kernels *ck_kernels_avx512vl(void) { return 0; }
 const ck_kernels *ck_kernels_avx512vnni(void) { return 0; }
+const ck_kernels *ck_kernels_avx512vbmi(void) { return 0; }
 #endif
 #if !defined(__aarch64__)
 const ck_kernels *ck_kernels_neon(void) { return 0; }

@@ -9,7 +9,10 @@
 #include "CKernels.h"
 
 #pragma STDC FP_CONTRACT OFF
+#ifndef KERNELS
+#define KERNELS ck_table_avx512vnni
 #define TARGET __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#endif
 #pragma clang attribute push(TARGET, apply_to = function)
 
 #define INLINE static inline __attribute__((always_inline))
@@ -85,7 +88,12 @@ INLINE table table_of(const int8_t *codebook) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)codebook));
 }
 INLINE i32x16 unpack_low(table entries, i32x16 codes) {
+#ifdef PERMUTE_BYTES
+  // Its indices are six bits, of which two choose among copies of the table: nothing to mask.
+  return PERMUTE_BYTES(codes, entries);
+#else
   return _mm512_shuffle_epi8(entries, _mm512_and_si512(codes, _mm512_set1_epi8(15)));
+#endif
 }
 INLINE i32x16 unpack_high(table entries, i32x16 codes) {
   return unpack_low(entries, _mm512_srli_epi16(codes, 4));
@@ -130,7 +138,7 @@ INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
 #include "bodies/attention.h"
 #include "bodies/ceilings.h"
 
-const ck_kernels ck_table_avx512vnni = KERNEL_TABLE;
+const ck_kernels KERNELS = KERNEL_TABLE;
 
 #pragma clang attribute pop
 #endif

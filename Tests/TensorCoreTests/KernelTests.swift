@@ -36,7 +36,17 @@ struct AVX512VLKernelTests {
 @Suite(.enabled(if: InstructionSet.avx512vnni.isSupported, "this processor has no AVX-512 VNNI"))
 struct AVX512VNNIKernelTests {
   @Test(arguments: KernelCheck.all)
-  func agree(check: KernelCheck) throws { try check.run(KernelChecks(.avx512vnni)) }
+  func agree(check: KernelCheck) throws {
+    try check.run(KernelChecks(Kernels(.avx512vnni, table: ck_kernels_avx512vnni())))
+  }
+}
+
+@Suite(.enabled(if: ck_kernels_avx512vbmi() != nil, "this processor has no AVX-512 VBMI"))
+struct AVX512VBMIKernelTests {
+  @Test(arguments: KernelCheck.all)
+  func agree(check: KernelCheck) throws {
+    try check.run(KernelChecks(Kernels(.avx512vnni, table: ck_kernels_avx512vbmi())))
+  }
 }
 
 @Suite(.enabled(if: InstructionSet.neon.isSupported, "no NEON here; tools/check-neon emulates it"))

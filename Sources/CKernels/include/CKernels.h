@@ -147,6 +147,8 @@ const ck_kernels *ck_kernels_avxvnni(void);
 const ck_kernels *ck_kernels_avx512vl(void);
 /// The kernels for AVX-512 F, BW, DQ, VL and VNNI; null where this processor or build lacks them.
 const ck_kernels *ck_kernels_avx512vnni(void);
+/// The same kernels with what VBMI has for them.
+const ck_kernels *ck_kernels_avx512vbmi(void);
 /// The kernels for NEON with dot products of int8; null where this processor or build lacks them.
 const ck_kernels *ck_kernels_neon(void);
 

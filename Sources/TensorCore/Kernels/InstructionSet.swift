@@ -18,7 +18,7 @@ public enum InstructionSet: String, Sendable, CaseIterable {
     case .avx2: ck_kernels_avx2()
     // Where only AVX-512 encodes its instructions, in that encoding.
     case .avxvnni: ck_kernels_avxvnni() ?? ck_kernels_avx512vl()
-    case .avx512vnni: ck_kernels_avx512vnni()
+    case .avx512vnni: ck_kernels_avx512vbmi() ?? ck_kernels_avx512vnni()
     case .neon: ck_kernels_neon()
     }
   }
