@@ -84,6 +84,8 @@ public struct ConversionReport: Sendable {
   public let fileByteCount: Int
   /// The identity of the model (formats/slab.md, section 7).
   public let rootDigest: Digest
+  /// What an interrupted conversion had done that this one went on behind; nil where there was none.
+  public let resumedAfter: String?
   /// From the start of the conversion to the slab being on the disk.
   public let duration: Duration
 

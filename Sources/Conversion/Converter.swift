@@ -9,25 +9,34 @@ public import TensorCore
 /// the largest tensor, and by the hidden states of the calibration text. The same checkpoint, recipe and
 /// calibration give the same bytes on every machine and for any number of threads.
 public struct Converter: Sendable {
-  private let checkpoint: Checkpoint
-  private let recipe: Recipe
-  private let calibration: Calibration
-  private let profile: SlabProfile
-  private let pool: WorkerPool
-  private let replacing: Bool
+  let checkpoint: Checkpoint
+  let recipe: Recipe
+  let calibration: Calibration
+  let profile: SlabProfile
+  let pool: WorkerPool
+  let replacing: Bool
+  private let restarting: Bool
   private let progress: @Sendable (Progress) -> Void
-  private let isCancelled: @Sendable () -> Bool
+  let resumed: @Sendable (String) -> Void
+  let isCancelled: @Sendable () -> Bool
+  /// Steps that end sooner behind the last record are recorded with the next: writing the journal would
+  /// take longer than their work. Tests want all or none.
+  package var recordInterval = Duration.milliseconds(200)
 
   /// - Parameters:
   ///   - calibration: what errors of weights are weighed by; a checkpoint that cannot have it is
   ///     converted without, and the report says so.
   ///   - replacing: whether an existing output may be replaced; an input never is.
+  ///   - restarting: whether what an interrupted conversion did is discarded; otherwise this one goes on
+  ///     behind it.
+  ///   - resumed: called if so, with what was done: "12 of 40 layers".
   ///   - progress: called at the beginning and after every tensor, on the thread that converts.
   ///   - isCancelled: asked often, on any thread; once true, the conversion ends soon, also in the
   ///     middle of a large tensor.
   public init(
     checkpoint: Checkpoint, recipe: Recipe, calibration: Calibration = .bundled,
-    profile: SlabProfile, pool: WorkerPool, replacing: Bool = false,
+    profile: SlabProfile, pool: WorkerPool, replacing: Bool = false, restarting: Bool = false,
+    resumed: @escaping @Sendable (String) -> Void = { _ in },
     progress: @escaping @Sendable (Progress) -> Void = { _ in },
     isCancelled: @escaping @Sendable () -> Bool = { false }
   ) {
@@ -37,12 +46,17 @@ public struct Converter: Sendable {
     self.profile = profile
     self.pool = pool
     self.replacing = replacing
+    self.restarting = restarting
+    self.resumed = resumed
     self.progress = progress
     self.isCancelled = isCancelled
   }
 
-  /// Writes the slab. It appears at `path` when it is complete; a conversion that fails or is
-  /// cancelled leaves nothing.
+  /// Writes the slab. It appears at `path` when it is complete.
+  ///
+  /// A conversion that is killed or cancelled, and one that ran out of disk, leaves its unfinished file
+  /// with a journal beside it, unless it has not done a step yet; the same conversion, run again, goes on
+  /// there and ends with the same bytes. Any other failure leaves nothing.
   public func run(to path: String) throws(ConversionError) -> ConversionReport {
     let clock = ContinuousClock()
     let start = clock.now
@@ -58,8 +72,8 @@ public struct Converter: Sendable {
       writer = try SlabWriter(
         path: path, profile: profile, replacing: replacing, inputs: checkpoint.files,
         assets: checkpoint.assets, metadata: metadata(prepared),
-        expectedByteCount: plan.maximumFileByteCount,
-        pool: pool, isCancelled: isCancelled)
+        expectedByteCount: plan.maximumFileByteCount, pool: pool,
+        fingerprint: fingerprint(prepared), restarting: restarting, isCancelled: isCancelled)
     } catch {
       throw .output(error)
     }
@@ -67,32 +81,45 @@ public struct Converter: Sendable {
     let outcome: CalibrationOutcome
     let slab: Slab
     do throws(ConversionError) {
+      let hashing = SourceHashing(checkpoint)
       let calibrator = try calibrator(prepared)
       kinds = try write(plan, calibrator, to: writer, path)
       outcome = prepared.outcome(calibrator)
+      try source { () throws(CheckpointError) in try checkpoint.checkUnchanged() }
+      let digests = try source { () throws(CheckpointError) in try hashing.lines() }
       do throws(SlabError) {
+        try writer.setMetadata(Self.sourceDigestsKey, digests)
         try writer.finish()
         slab = try Slab(path: path)
       } catch {
         throw .output(error)
       }
     } catch {
-      writer.cancel()
-      throw error.isCancellation ? .cancelled(path: path) : error
+      throw ended(error, writer, path: path)
     }
     return ConversionReport(
       recipe: recipe, calibration: outcome, profile: profile, kinds: kinds,
       sourceByteCount: plan.sourceByteCount, fileByteCount: slab.fileByteCount,
-      rootDigest: slab.rootDigest, duration: clock.now - start)
+      rootDigest: slab.rootDigest, resumedAfter: writer.resumption?.summary,
+      duration: clock.now - start)
   }
 
   private func write(
     _ plan: ConversionPlan, _ calibrator: Calibrator?, to writer: SlabWriter, _ path: String
   ) throws(ConversionError) -> [ConversionReport.Kind] {
+    var state = try restore(writer, plan: plan, calibrator, path: path)
     var kinds = ConversionReport.Kinds()
-    var state = ConversionProgress(plan)
-    progress(state.current)
-    for (index, step) in plan.steps.enumerated() {
+    var progress = ConversionProgress(plan)
+    for entry in plan.entries.prefix(state.sourceDigests.count) {
+      let tensor = writer.resumption?.tensors.first { $0.name == entry.tensor.name }
+      kinds.add(entry, tensor?.statistics)
+      progress.finish(tensor?.statistics)
+    }
+    self.progress(progress.current)
+    let clock = ContinuousClock()
+    var recorded = clock.now
+    for (index, step) in plan.steps.enumerated().dropFirst(state.stepCount) {
+      try source { () throws(CheckpointError) in try checkpoint.checkUnchanged() }
       if isCancelled() { throw .cancelled(path: path) }
       try calibrator?.advance(to: step.kind)
       if index + 1 < plan.steps.count {
@@ -104,11 +131,20 @@ public struct Converter: Sendable {
         let weighting = weightings.first { $0.group.contains(entry) }
         let statistics = try write(entry, weighting, to: writer)
         kinds.add(entry, statistics)
+        state.sourceDigests.append(checkpoint.digest(of: entry.tensor, pool: pool))
         checkpoint.release(entry.tensor)
-        state.finish(statistics)
-        progress(state.current)
+        progress.finish(statistics)
+        self.progress(progress.current)
       }
       try writeColumnScales(weightings, to: writer)
+      state.stepCount += 1
+      if clock.now - recorded >= recordInterval {
+        try output { () throws(SlabError) in
+          try writer.recordStep(
+            plan.summary(ofSteps: state.stepCount), payload: state.encoded(calibrator))
+        }
+        recorded = clock.now
+      }
     }
     if isCancelled() { throw .cancelled(path: path) }
     return kinds.all
@@ -171,19 +207,6 @@ public struct Converter: Sendable {
   ) throws(ConversionError) -> Calibrator? {
     guard case .source(let source) = prepared else { return nil }
     return try Calibrator(checkpoint, source: source, pool: pool, isCancelled: isCancelled)
-  }
-
-  /// Where the slab comes from. Names and not digests of the source files: hashing 16 GB would cost
-  /// more than converting them, and the root digest identifies the result, which follows from the
-  /// source. Nothing here depends on the machine, the time or the place.
-  private func metadata(_ prepared: PreparedCalibration) -> [String: String] {
-    let own = [
-      "calibration": prepared.origin ?? "none",
-      "tool": "quarry \(Self.version)",
-      "numerics": "\(Reference.numericsVersion)",
-      "source": checkpoint.weightFileNames.joined(separator: "\n"),
-    ]
-    return own.merging(recipe.metadata) { $1 }
   }
 
   /// Version of this program, recorded in the slabs that it converts.

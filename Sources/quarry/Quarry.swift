@@ -25,7 +25,8 @@ struct Quarry: ParsableCommand {
         1    the work failed: unreadable or damaged input (also a file that another program cut
              short while it was in use), no space, an unsupported model
         64   the command line was not understood
-        130  interrupted by Ctrl-C; nothing half-written is left behind
+        130  interrupted by Ctrl-C; nothing half-written is left behind, but for what `quarry convert` \
+             says that it keeps for another run
         143  ended by SIGTERM, which does the same
 
       Results go to standard output; progress, warnings and errors to standard error. QUARRY_ISA \

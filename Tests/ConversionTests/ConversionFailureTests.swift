@@ -1,6 +1,7 @@
 import Conversion
 import Foundation
 import ModelFiles
+import Pebble
 import Synchronization
 import TensorCore
 import TestSupport
@@ -16,10 +17,12 @@ import Testing
     _ checkpoint: Checkpoint, _ recipe: Recipe = .q4, replacing: Bool = false,
     isCancelled: @escaping @Sendable () -> Bool = { false }
   ) -> Converter {
-    Converter(
+    var converter = Converter(
       checkpoint: checkpoint, recipe: recipe, calibration: .none, profile: .run,
       pool: WorkerPool(threadCount: 2),
       replacing: replacing, isCancelled: isCancelled)
+    converter.recordInterval = .seconds(3600)  // nothing is kept
+    return converter
   }
 
   @Test(arguments: [0, 1, 7, 20]) func cancelledLeavesNothing(after count: Int) throws {
@@ -54,7 +57,7 @@ import Testing
     try Place.withTemporaryDirectory { directory in
       let last = Mutex<String?>(nil)
       let calls = Atomic(0)
-      let converter = Converter(
+      var converter = Converter(
         checkpoint: checkpoint, recipe: .q8, calibration: .none, profile: profile,
         pool: WorkerPool(threadCount: 2),
         progress: { step in last.withLock { $0 = step.tensor } },
@@ -62,12 +65,51 @@ import Testing
           last.withLock({ $0 }) == largest.name
             && calls.add(1, ordering: .relaxed).newValue == 3
         })
+      converter.recordInterval = .seconds(3600)
       let path = directory.appending(path: "out.slab").path
       let error = #expect(throws: ConversionError.self) { try converter.run(to: path) }
       #expect(error == .cancelled(path: path))
       #expect(last.withLock { $0 } == largest.name)
       let left = try files(in: directory)
       #expect(left.isEmpty)
+    }
+  }
+
+  /// What was done before is kept, and the next conversion ends with the same file.
+  @Test(arguments: 1...9) func cancelledBehindAStepGoesOn(steps: Int) throws {
+    let checkpoint = try Checkpoint(directory: Pebble.directory.path)
+    let plan = try ConversionPlan(checkpoint, recipe: .q4)
+    let count = plan.steps.prefix(steps).reduce(0) { $0 + $1.entries.count }
+    try Place.withTemporaryDirectory { directory in
+      func run(_ name: String, upTo limit: Int) throws -> ConversionReport {
+        let done = Atomic(0)
+        var converter = Converter(
+          checkpoint: checkpoint, recipe: .q4, profile: .run, pool: WorkerPool(threadCount: 2),
+          progress: { done.store($0.doneTensorCount, ordering: .relaxed) },
+          isCancelled: { done.load(ordering: .relaxed) > limit })
+        converter.recordInterval = .zero
+        return try converter.run(to: directory.appending(path: name).path)
+      }
+      let whole = try run("whole.slab", upTo: .max)
+      let error = #expect(throws: ConversionError.self) { try run("a.slab", upTo: count) }
+      let summary = "\(min(steps, 8)) of 8 layers"
+      let path = directory.appending(path: "a.slab").path
+      #expect(error == .suspended(.cancelled(path: path), path: path, kept: summary))
+      #expect(
+        try files(in: directory) == ["a.slab.journal", "a.slab.partial", "whole.slab"])
+      let resumed = try run("a.slab", upTo: .max)
+      #expect(resumed.resumedAfter == summary)
+      #expect(
+        try Data(contentsOf: URL(filePath: path))
+          == Data(contentsOf: directory.appending(path: "whole.slab")))
+      // The report counts what was done before.
+      #expect(resumed.weightCount == whole.weightCount)
+      #expect(resumed.calibration == whole.calibration)
+      for (a, b) in zip(resumed.kinds, whole.kinds) {
+        #expect(a.normalizedMeanSquaredError == b.normalizedMeanSquaredError)
+        #expect(a.worstTensor?.name == b.worstTensor?.name)
+      }
+      #expect(try files(in: directory) == ["a.slab", "whole.slab"])
     }
   }
 

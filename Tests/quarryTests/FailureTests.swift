@@ -223,8 +223,13 @@ import Testing
         kill(process.processIdentifier, signal)
       }
       #expect(outcome.status == 128 + signal)
-      #expect(outcome.errors.contains("was not written"))
-      #expect(files(in: directory) == before)
+      if outcome.errors.contains(" layers are kept in ") {
+        // The first layer was done already: JobTests has that case.
+        #expect(command == "convert")
+      } else {
+        #expect(outcome.errors.contains("was not written"))
+        #expect(files(in: directory) == before)
+      }
     }
   }
 

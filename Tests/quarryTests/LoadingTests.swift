@@ -67,9 +67,16 @@ import Testing
         try FileHandle(forWritingTo: weights).truncate(atOffset: 8192)
       }
       #expect(outcome.status == 1)
-      #expect(outcome.errors.contains("Error: \(weights.path) became shorter while it was in use"))
-      #expect(outcome.errors.contains("was not written"))
-      #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["checkpoint"])
+      // At the page that is gone, or at the next look at the file.
+      let sentences = [
+        " became shorter while it was in use", ": the file changed while it was in use: 8192 bytes",
+      ]
+      #expect(
+        sentences.contains { outcome.errors.contains("Error: \(weights.path)\($0)") },
+        "\(outcome.errors)")
+      // Layers that were done already may be kept.
+      let left = try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted()
+      #expect(left == ["checkpoint"] || left == ["a.slab.journal", "a.slab.partial", "checkpoint"])
     }
   }
 

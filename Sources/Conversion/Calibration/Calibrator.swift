@@ -21,7 +21,7 @@ final class Calibrator {
   /// Nil where statistics are given.
   let run: CalibrationRun?
   /// What has been seen so far.
-  private(set) var statistics: ImportanceStatistics
+  var statistics: ImportanceStatistics
 
   /// Reads weights of the embedding only.
   init(

@@ -15,6 +15,8 @@ struct Convert: ParsableCommand {
       The slab appears under its name only when it is complete. --dry-run says beforehand what would \
       come of it.
 
+      A conversion that was interrupted, killed or ran out of disk space goes on behind its last whole       layer when the same command is run again, and ends with the same file. OUTPUT.partial and       OUTPUT.journal hold what it did.
+
       RECIPES
         q4    4-bit blocks of 16, 8-bit embeddings and output (default)
         q4s   4-bit blocks of 32, 8-bit embeddings and output
@@ -61,6 +63,8 @@ struct Convert: ParsableCommand {
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Replace an existing output.")
   var force = false
+  @Flag(help: "Discard what an interrupted conversion to this output did.")
+  var restart = false
   @Flag(help: "Say what would come of it, from the headers alone, and write nothing.")
   var dryRun = false
   @Flag(name: [.short, .long], help: "A line for every tensor.")
@@ -115,7 +119,7 @@ struct Convert: ParsableCommand {
       MappedFiles.watch(
         file.mappedBytes, path: file.path,
         advice: "\(output) was not written; convert again when the checkpoint is complete",
-        removing: SlabWriter.partialPath(of: output))
+        removing: SlabWriter.partialPath(of: output), unless: SlabWriter.journalPath(of: output))
     }
     let reporter = ConversionReporter(verbose: verbose, json: json)
     if json {
@@ -128,7 +132,8 @@ struct Convert: ParsableCommand {
     }
     let converter = Converter(
       checkpoint: source, recipe: recipe, calibration: try calibration.load(),
-      profile: profile ?? .run, pool: runtime.makePool(), replacing: force,
+      profile: profile ?? .run, pool: runtime.makePool(), replacing: force, restarting: restart,
+      resumed: { Console.note("going on behind \($0) of the conversion that was interrupted") },
       progress: { reporter.update($0) },
       isCancelled: { Interrupt.isRequested || reporter.failure != nil })
     let result = Result { () throws(ConversionError) in try converter.run(to: output) }
@@ -139,6 +144,9 @@ struct Convert: ParsableCommand {
       try json
         ? reporter.write(report.json(output: output))
         : Console.write(report.text(output: output) + "\n")
+    case .failure(.suspended(.cancelled, _, let kept)):
+      if let failure = reporter.failure { throw failure }
+      throw Interrupt.ended(without: output, kept)
     case .failure(.cancelled):
       if let failure = reporter.failure { throw failure }
       throw Interrupt.ended(without: output)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import ModelFiles
 import Synchronization
 
 /// Ctrl-C (SIGINT) and SIGTERM as requests to stop: long work asks ``isRequested`` and tidies up. A
@@ -21,6 +22,17 @@ enum Interrupt {
   /// Says that nothing is left of `output`; the error to end with.
   static func ended(without output: String) -> ExitCode {
     Console.note("interrupted: \(output) was not written, and nothing is left of it")
+    return exitCode
+  }
+
+  /// Says what of the work on `output` is kept, as in "12 of 40 layers"; the error to end with.
+  static func ended(without output: String, _ kept: String) -> ExitCode {
+    let (partial, journal) = (
+      SlabWriter.partialPath(of: output), SlabWriter.journalPath(of: output)
+    )
+    Console.note(
+      "interrupted: \(kept) are kept in \(partial) and \(journal); run the same command to go on, or "
+        + "remove these files")
     return exitCode
   }
 
