@@ -52,4 +52,7 @@ extension ConversionPlan {
     let isTied = !entries.contains { $0.role == .output }
     return entries.filter { $0.role.isMatrix && ($0.role != .embedding || isTied) }
   }
+
+  /// Matrices of the decoder layers, which a calibration text runs through.
+  public var layerEntries: [Entry] { entries.filter { $0.layer != nil && $0.role.isMatrix } }
 }

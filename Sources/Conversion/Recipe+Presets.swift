@@ -5,6 +5,15 @@ extension Recipe {
   public static let q4 = preset("q4", layers: .q4b16, ends: .q8b16)
   /// 4-bit blocks of 32; embedding and output in 8-bit blocks of 32. Smaller, less faithful.
   public static let q4s = preset("q4s", layers: .q4b32, ends: .q8b32)
+  /// ``q4`` with 8-bit blocks of 16 where an 8-bit weight does the most good: the value projections, and
+  /// the first and last two layers (`formats/recipes.md` has the measurement).
+  public static let balanced = Recipe(
+    name: "balanced",
+    rules: [
+      Rule(roles: [.embedding, .output, .value], encoding: .q8b16),
+      Rule(layers: LayerSelection(first: 2, last: 2), encoding: .q8b16),
+      Rule(encoding: .q4b16),
+    ])
   /// 8-bit blocks of 16.
   public static let q8 = preset("q8", layers: .q8b16, ends: .q8b16)
   /// 8-bit blocks of 32.
@@ -15,7 +24,7 @@ extension Recipe {
   public static let f32 = preset("f32", layers: .f32, ends: .f32)
 
   /// The recipes that have names of their own.
-  public static let presets = [q4, q4s, q8, q8s, bf16, f32]
+  public static let presets = [q4, q4s, balanced, q8, q8s, bf16, f32]
 
   /// The preset of that name; nil if there is none.
   public init?(named name: String) {

@@ -45,7 +45,8 @@ public struct RecipeMatching: Sendable {
     }
     self.tensors = tensors
     var warnings: [String] = []
-    for index in 0..<recipe.ownRuleCount {
+    // Nobody can change the rules of a preset.
+    for index in 0..<(recipe.isPreset ? 0 : recipe.ownRuleCount) {
       if let warning = try Self.check(index, of: recipe, tensors, configuration) {
         warnings.append(warning)
       }

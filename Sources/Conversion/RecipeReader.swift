@@ -112,7 +112,7 @@ struct RecipeReader {
           item, "unknown role \(name.shown); there are \(known.joined(separator: ", "))")
       }
     }
-    return TensorRole.allCases.filter(found.contains)
+    return Array(found)
   }
 
   /// `0-3,38`, `38`, or a list of such.

@@ -6,7 +6,7 @@ extension Recipe {
   public struct Rule: Sendable, Hashable {
     /// Patterns of names, any of which may match; empty where names do not matter.
     public let names: [Glob]
-    /// Roles, any of which may match; empty where roles do not matter.
+    /// Roles, any of which may match, in the order of ``TensorRole``; empty where they do not matter.
     public let roles: [TensorRole]
     /// Nil where layers do not matter; otherwise tensors outside the layers do not match.
     public let layers: LayerSelection?
@@ -18,7 +18,7 @@ extension Recipe {
       encoding: BlockEncoding
     ) {
       self.names = names
-      self.roles = roles
+      self.roles = TensorRole.allCases.filter(roles.contains)
       self.layers = layers
       self.encoding = encoding
     }

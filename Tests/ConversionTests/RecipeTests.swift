@@ -71,6 +71,19 @@ import Testing
     #expect(try Self.read(derived.yaml) == derived)
   }
 
+  @Test func balanced() throws {
+    let (encoding, _) = try Self.encodings(.balanced, layers: 8)
+    for layer in 0..<8 {
+      let isEnd = layer < 2 || layer > 5
+      for name in ["self_attn.q", "self_attn.k", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"] {
+        #expect(
+          encoding("model.layers.\(layer).\(name)_proj.weight") == (isEnd ? .q8b16 : .q4b16))
+      }
+      #expect(encoding("model.layers.\(layer).self_attn.v_proj.weight") == .q8b16)
+    }
+    #expect(encoding("model.embed_tokens.weight") == .q8b16)
+  }
+
   /// Files that say the same are recorded as the same text.
   @Test func writingIsCanonical() throws {
     let recipe = Recipe(
@@ -151,7 +164,11 @@ import Testing
       Self.read("{base: q4, rules: [{roles: [gate, up], encoding: q8b16}]}"), fused: true)
     #expect(fused.warnings.count == 1 && fused.warnings[0].contains("of role gate-up"))
     #expect(fused.of("model.layers.0.shared_mlp.input_linear.weight") == .q4b16)
-    for preset in Recipe.presets { #expect(try Self.encodings(preset).warnings.isEmpty) }
+    for preset in Recipe.presets {
+      for layers in [1, 3, 8] {
+        #expect(try Self.encodings(preset, layers: layers).warnings.isEmpty, "\(preset)")
+      }
+    }
   }
 
   @Test func whatCannotBeIsRefused() throws {

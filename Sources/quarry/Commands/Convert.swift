@@ -20,6 +20,7 @@ struct Convert: ParsableCommand {
       RECIPES
         q4    4-bit blocks of 16, 8-bit embeddings and output (default)
         q4s   4-bit blocks of 32, 8-bit embeddings and output
+        balanced  q4 with 8-bit value projections and 8-bit first and last two layers
         q8    8-bit blocks of 16
         q8s   8-bit blocks of 32
         bf16  unquantized, bfloat16
@@ -41,8 +42,8 @@ struct Convert: ParsableCommand {
         event "begin"    tensors, source_bytes, warnings
         event "tensor"   when one is done: name, encoding, error (null for a tensor that stays as it
                          is), done_tensors, total_tensors, done_bytes, total_bytes, seconds
-        event "end"      output, root_digest, slab_bytes, bits_per_weight, seconds, and kinds: tensors
-                         of one role and encoding with their error
+        event "end"      output, root_digest, calibration (null without), slab_bytes, bits_per_weight,
+                         seconds, and kinds: tensors of one role and encoding with their error
         event "dry run"  with --dry-run, the only one: tensors with role, encoding and rule (counted
                          from 1, the recipe's own before those of its base), recipe_yaml, sizes, disk,
                          memory, estimates, and problem: why a conversion would fail, or null
@@ -79,7 +80,7 @@ struct Convert: ParsableCommand {
   func run() throws {
     do {
       try work()
-    } catch  where json && !(error is ExitCode) {
+    } catch let error where json && !(error is ExitCode) {
       try Console.write(
         JSONValue.object(["event": "error", "message": .string("\(error)")]).serialized() + "\n")
       throw error
@@ -98,8 +99,8 @@ struct Convert: ParsableCommand {
     } else {
       try show(
         DryRun(
-          source, recipe: recipe, plan: plan, profile: profile ?? .run, output: output,
-          replacing: force, pool: runtime.makePool()))
+          source, recipe: recipe, plan: plan, calibrationTokens: calibration.tokenLimit,
+          profile: profile ?? .run, output: output, replacing: force, pool: runtime.makePool()))
     }
   }
 

@@ -33,6 +33,7 @@ extension ConversionReport {
       "event": "end",
       "output": .string(output),
       "recipe": .string(recipe.name),
+      "calibration": calibrationOrigin.map { .string($0) } ?? .null,
       "profile": .string(profile.name),
       "root_digest": .string("\(rootDigest)"),
       "source_bytes": .integer(sourceByteCount),
@@ -42,6 +43,10 @@ extension ConversionReport {
       "seconds": .double(duration / .seconds(1)),
       "kinds": .array(kinds.map(\.json)),
     ])
+  }
+
+  private var calibrationOrigin: String? {
+    if case .done(let origin, _) = calibration { origin } else { nil }
   }
 }
 

@@ -28,9 +28,12 @@ extension DryRun {
 
   private var conversionText: String {
     guard let seconds else { return "cannot be estimated here" }
-    let reading = reading.map { ", reading \(Format.duration($0))" } ?? ""
-    return "about \(Format.duration(seconds)) with \(threadCount) threads: quantizing "
-      + "\(Format.duration(quantizing ?? 0))\(reading), at once; estimated from random weights"
+    let parts = [("quantizing", quantizing), ("calibrating", calibrating), ("reading", reading)]
+      .compactMap { name, seconds in
+        seconds.flatMap { $0 > 0 ? "\(name) \(Format.duration($0))" : nil }
+      }
+    return "about \(Format.duration(seconds)) with \(threadCount) threads "
+      + "(\(parts.joined(separator: ", "))), estimated from random weights"
   }
 
   private var decodingText: String {

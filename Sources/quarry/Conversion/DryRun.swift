@@ -19,16 +19,18 @@ struct DryRun {
   let contexts: [Int]
   let availableMemory: Int?
   let threadCount: Int
-  /// Seconds of quantizing, and of reading the checkpoint from where its pages are now; the two
-  /// overlap. Nil where it could not be measured.
+  /// Seconds of quantizing; of the calibration text's products, 0 without one; and of reading the
+  /// checkpoint from where its pages are now, meanwhile. Nil where it could not be measured.
   let quantizing: Double?
+  let calibrating: Double?
   let reading: Double?
   /// Tokens per second that products alone allow; nil where it could not be measured.
   let decoding: Double?
 
+  /// - Parameter calibrationTokens: at most; 0 for a conversion that runs no text.
   init(
-    _ checkpoint: Checkpoint, recipe: Recipe, plan: ConversionPlan, profile: SlabProfile,
-    output: String?, replacing: Bool, pool: WorkerPool
+    _ checkpoint: Checkpoint, recipe: Recipe, plan: ConversionPlan, calibrationTokens: Int,
+    profile: SlabProfile, output: String?, replacing: Bool, pool: WorkerPool
   ) {
     self.checkpoint = checkpoint
     self.recipe = recipe
@@ -50,6 +52,17 @@ struct DryRun {
 
     let probe = SpeedProbe(pool: pool)
     quantizing = Self.seconds(plan.entries, { $0.tensor.elementCount }, probe.quantizing)
+    let isQuantized = plan.entries.contains { $0.encoding?.isQuantized == true }
+    let products = plan.layerEntries.reduce(0) { $0 + $1.tensor.elementCount }
+    calibrating =
+      calibrationTokens == 0 || !isQuantized
+      ? 0
+      : probe.calibrating().flatMap { rate in
+        // The layers are put into 8 bits first.
+        probe.quantizing(.q8b16).map {
+          Double(products) * Double(calibrationTokens) / rate + Double(products) / $0
+        }
+      }
     reading = checkpoint.files.first { $0.hasSuffix(".safetensors") }
       .flatMap(SpeedProbe.reading).map { Double(plan.sourceByteCount) / $0 }
     decoding = Self.seconds(plan.decodedEntries, { $0.logicalByteCount }, probe.decoding)
@@ -57,7 +70,10 @@ struct DryRun {
   }
 
   /// About how long a conversion takes.
-  var seconds: Double? { quantizing.map { max($0, reading ?? 0) } }
+  var seconds: Double? {
+    guard let quantizing, let calibrating else { return nil }
+    return max(quantizing + calibrating, reading ?? 0)
+  }
 
   /// Time for amounts of work at a measured rate for each encoding.
   private static func seconds(

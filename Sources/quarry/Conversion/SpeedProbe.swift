@@ -27,30 +27,41 @@ struct SpeedProbe {
   /// Bytes of streams that one token's products get through in a second; nil where memory is too short
   /// to find out.
   func decoding(_ encoding: BlockEncoding) -> Double? {
-    let geometry = PanelGeometry(rows: 8192, columns: 2048)!
-    let byteCount = geometry.byteCount(in: encoding)
+    let byteCount = Self.projection.byteCount(in: encoding)
     // Together more than most caches hold.
     let count = max(2, (256 << 20) / byteCount)
-    guard let kernels = try? Kernels.selected(),
-      SystemMemory.availableByteCount ?? .max > 4 * count * byteCount
-    else { return nil }
+    guard SystemMemory.availableByteCount ?? .max > 4 * count * byteCount else { return nil }
+    return multiplying(count, encoding, tokens: 1).map { $0 * Double(byteCount) }
+  }
+
+  /// Weights times tokens that products of many tokens get through in a second, in the encoding that a
+  /// calibration runs in.
+  func calibrating() -> Double? {
+    let (rows, columns, tokens) = (Self.projection.rows, Self.projection.columns, 256)
+    return multiplying(1, .q8b16, tokens: tokens).map { $0 * Double(rows * columns * tokens) }
+  }
+
+  /// The gate projection of granite-3.3-2b.
+  private static let projection = PanelGeometry(rows: 8192, columns: 2048)!
+
+  /// Matrices that are multiplied with some tokens in a second, `count` different ones in turn.
+  private func multiplying(_ count: Int, _ encoding: BlockEncoding, tokens: Int) -> Double? {
+    let (rows, columns) = (Self.projection.paddedRows, Self.projection.columns)
     let matrices = (0..<UInt64(count)).map {
-      RandomWeights.matrix(geometry, encoding, seed: $0, pool: pool)
+      RandomWeights.matrix(Self.projection, encoding, seed: $0, pool: pool)
     }
-    let activations = Activations(maximumTokens: 1, maximumColumns: geometry.columns)
-    let input = (0..<geometry.columns).map { Float($0 % 251) - 125 }
-    let output = AlignedBuffer(byteCount: geometry.paddedRows * 4)
-    do {
-      try activations.load(
-        input, tokenCount: 1, inputStride: geometry.columns, for: matrices[0], precision: .int8,
-        kernels: kernels, pool: pool)
-    } catch {
-      return nil
-    }
-    return Self.rate(of: Double(count * byteCount), within: .milliseconds(60)) {
+    let activations = Activations(maximumTokens: tokens, maximumColumns: columns)
+    let input = (0..<tokens * columns).map { Float($0 % 251) - 125 }
+    let output = AlignedBuffer(byteCount: tokens * rows * 4)
+    guard let kernels = try? Kernels.selected(),
+      (try? activations.load(
+        input, tokenCount: tokens, inputStride: columns, for: matrices[0], precision: .int8,
+        kernels: kernels, pool: pool)) != nil
+    else { return nil }
+    return Self.rate(of: Double(count), within: .milliseconds(60)) {
       for matrix in matrices {
         kernels.multiply(
-          matrix, activations, output: output.floats, outputStride: geometry.paddedRows, pool: pool)
+          matrix, activations, output: output.floats, outputStride: rows, pool: pool)
       }
       return true
     }
