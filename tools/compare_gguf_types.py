@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from ggml_types import TYPES, Ggml, GgmlError, GgmlType, check_types
-from kl_reference import divergences, open_logits
 from model_divergence import Candidate, DivergenceMeter, Rounding
 from reference_blocks import ENCODINGS
 from reference_slab import Slab
@@ -203,12 +202,12 @@ class Comparison:
                 *("logits", slab, "--tokens", tokens, "-o", path),
                 *("--activations", activations, "--kv", "f32"),
             )
-            return open_logits(path)
+            return load_file(path)["logits"]
 
         found = self.meter.logits(Candidate(candidate.weights), ids)
         difference = float(np.abs(own("f32") - found).max())
         kl = [
-            mean_divergence(original, logits)
+            self.meter.mean_divergence(original, logits)
             for logits in (own("int8"), self.meter.logits(candidate, ids))
         ]
         note(
@@ -263,10 +262,6 @@ class Comparison:
             if record.get("setting") == self.setting and all(kind in record for kind in KINDS):
                 found[entry.label] = record
         return found
-
-
-def mean_divergence(reference: np.ndarray, logits: np.ndarray) -> float:
-    return float(np.mean(np.concatenate([kl for kl, _ in divergences(reference, logits)])))
 
 
 def check_roundings(ggml: Ggml) -> None:

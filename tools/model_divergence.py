@@ -135,6 +135,12 @@ class DivergenceMeter:
             "kl_max": [float(kl.max())],
         }
 
+    @staticmethod
+    def mean_divergence(expected: np.ndarray, found: np.ndarray) -> float:
+        """Mean KL divergence, in nats, of logits [tokens, vocabulary] as the model returns them."""
+        p, q = (torch.from_numpy(logits).log_softmax(1) for logits in (expected, found))
+        return float((p.exp() * (p - q)).sum(1).mean())
+
     def compare(
         self, expected: torch.Tensor, found: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
