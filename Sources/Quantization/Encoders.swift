@@ -90,7 +90,10 @@ struct BlockEncoder {
       }
       return nil
     }
-    return (streams.matrix(columnScales: factors.scales), streams.sums.statistics)
+    return (
+      streams.matrix(columnScales: factors.scales),
+      streams.sums.statistics(isWeighted: factors.hasImportance)
+    )
   }
 }
 
@@ -125,7 +128,7 @@ struct UnquantizedEncoder {
       return nil
     }
     return (
-      streams.matrix(columnScales: nil), isLossless ? .lossless : streams.sums.statistics
+      streams.matrix(columnScales: nil), isLossless ? .lossless : streams.sums.statistics()
     )
   }
 }

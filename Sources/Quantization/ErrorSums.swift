@@ -2,8 +2,8 @@ import TensorCore
 
 /// Sums over the rows of a matrix, each row added up in column order.
 struct ErrorSums {
-  /// Doubles for each panel: five sums of sixteen rows.
-  static let perPanel = 5 * 16
+  /// Doubles for each panel: seven sums of sixteen rows.
+  static let perPanel = 7 * 16
 
   private let buffer: AlignedBuffer
   private let panelCount: Int
@@ -19,22 +19,29 @@ struct ErrorSums {
   }
 
   /// The figures of the matrix, rows added up in order.
-  var statistics: ErrorStatistics {
+  /// - Parameter isWeighted: whether encoding went by an importance.
+  func statistics(isWeighted: Bool = false) -> ErrorStatistics {
     var totals = [Double](repeating: 0, count: 4)
+    var (weightedError, weighted) = (0.0, 0.0)
     var largest = 0.0
     for panel in 0..<panelCount {
       let sums = sums(ofPanel: panel)
       for row in 0..<16 {
         for kind in 0..<4 { totals[kind] += sums[kind * 16 + row] }
         largest = max(largest, sums[4 * 16 + row])
+        weightedError += sums[5 * 16 + row]
+        weighted += sums[6 * 16 + row]
       }
     }
     let (error, original, product, decoded) = (totals[0], totals[1], totals[2], totals[3])
-    if original == 0 { return .lossless }
+    var lossless = ErrorStatistics.lossless
+    if isWeighted { lossless.weightedError = 0 }
+    if original == 0 { return lossless }
     let norm = (original * decoded).squareRoot()
     return ErrorStatistics(
       normalizedMeanSquaredError: error / original, maximumAbsoluteError: largest,
-      cosineSimilarity: norm > 0 ? product / norm : 0)
+      cosineSimilarity: norm > 0 ? product / norm : 0,
+      weightedError: isWeighted ? (weighted > 0 ? weightedError / weighted : 0) : nil)
   }
 }
 

@@ -7,12 +7,17 @@ public struct ErrorStatistics: Sendable, Equatable {
   public var maximumAbsoluteError: Double
   /// Σwŵ / √(Σw² Σŵ²); 1 for a tensor of zeros.
   public var cosineSimilarity: Double
+  /// Σi(w − ŵ)² / Σiw² with the importance i of the input columns that encoding went by; nil where it
+  /// had none.
+  public var weightedError: Double?
 
   public init(
-    normalizedMeanSquaredError: Double, maximumAbsoluteError: Double, cosineSimilarity: Double
+    normalizedMeanSquaredError: Double, maximumAbsoluteError: Double, cosineSimilarity: Double,
+    weightedError: Double? = nil
   ) {
     self.normalizedMeanSquaredError = normalizedMeanSquaredError
     self.maximumAbsoluteError = maximumAbsoluteError
     self.cosineSimilarity = cosineSimilarity
+    self.weightedError = weightedError
   }
 }

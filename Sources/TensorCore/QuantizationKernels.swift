@@ -58,8 +58,9 @@ public struct QuantizationKernels: Sendable {
 
   /// Where a panel's streams and error sums go.
   ///
-  /// `sums` has five rows of sixteen: for each row of the panel, with weights w and decoded values
-  /// v, Σ(w − v)², Σw², Σwv, Σv², each added up in column order, and max |w − v|.
+  /// `sums` has seven rows of sixteen: for each row of the panel, with weights w and decoded values
+  /// v, Σ(w − v)², Σw², Σwv, Σv², each added up in column order, max |w − v|, and with the importance i
+  /// of the columns Σi(w − v)² and Σiw².
   public struct Output {
     public var codes: UnsafeMutablePointer<UInt8>
     public var blockScales: UnsafeMutablePointer<Int8>

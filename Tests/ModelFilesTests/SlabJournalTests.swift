@@ -45,7 +45,9 @@ import Testing
       SlabFixtures.matrix(
         .q4b16, rows: 40, columns: 40, seed: UInt64(step), columnScales: ColumnScales(scales)),
       name: "m\(step)", shape: [40, 40], sourceType: .bf16, columnScales: "s\(step)",
-      statistics: nil)
+      statistics: ErrorStatistics(
+        normalizedMeanSquaredError: 0.5, maximumAbsoluteError: 1, cosineSimilarity: 0.5,
+        weightedError: 0.1 * Double(step + 1)))
     if step % 2 == 1 { try appendScales() }
   }
 
@@ -106,7 +108,37 @@ import Testing
         try Self.run(writer)
         #expect(try SlabFixtures.bytes(path) == reference)
         #expect(try files(directory) == ["a.slab"])
+        let slab = try Slab(path: path)
+        #expect(slab.tensor(named: "m2")?.statistics?.weightedError == 0.1 * 3)
+        #expect(slab.metadata.keys.sorted() == ["tool", "zstd", "zstd-level"])
       }
+    }
+  }
+
+  /// Of so many tensors that one entry of the metadata cannot hold them.
+  @Test func weightedErrorsOfManyTensors() throws {
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "a.slab").path
+      let matrix = SlabFixtures.matrix(.q8b32, rows: 1, columns: 1, seed: 1)
+      let name = String(repeating: "n", count: 240)
+      try SlabFixtures.write(path, profile: .ship) { writer in
+        for index in 0..<700 {
+          try writer.append(
+            matrix, name: "\(name)\(index)", shape: [1, 1], sourceType: .f32, columnScales: nil,
+            statistics: ErrorStatistics(
+              normalizedMeanSquaredError: 0, maximumAbsoluteError: 0, cosineSimilarity: 1,
+              weightedError: 1 / Double(index + 3)))
+        }
+      }
+      let slab = try Slab(path: path)
+      for index in 0..<700 {
+        #expect(
+          slab.tensor(named: "\(name)\(index)")?.statistics?.weightedError
+            == 1 / Double(index + 3))
+      }
+      try Repacking.repack(
+        slab, to: path + "2", profile: .ship, replacing: false, pool: SlabFixtures.pool)
+      #expect(try SlabFixtures.bytes(path + "2") == SlabFixtures.bytes(path))
     }
   }
 

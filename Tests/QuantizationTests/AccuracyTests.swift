@@ -85,6 +85,28 @@ import Testing
     #expect(encoded.statistics.normalizedMeanSquaredError < 0.004)
   }
 
+  /// In the same sums as the plain error, with the importance as it was given, where nothing is floored.
+  @Test(arguments: BlockEncoding.allCases.filter(\.isQuantized), [false, true])
+  func weightedErrorsAreThoseOfTheDecodedValues(encoding: BlockEncoding, scaled: Bool) throws {
+    let matrix = ExactnessTests.matrix(rows: 19, columns: 70)
+    let importance = (0..<70).map { 0.25 + Float($0 % 7) }
+    let encoded = try matrix.encode(
+      as: encoding, importance: importance,
+      columnScales: scaled ? ExactnessTests.factors(70).scales : nil)
+    var (error, original) = (0.0, 0.0)
+    for row in 0..<matrix.rows {
+      for column in 0..<matrix.columns {
+        let w = Double(matrix[row, column])
+        let v = Double(Reference.dequantize(encoded.matrix, row: row, column: column))
+        error += Double(importance[column]) * (w - v) * (w - v)
+        original += Double(importance[column]) * w * w
+      }
+    }
+    let weighted = try #require(encoded.statistics.weightedError)
+    #expect(abs(weighted / (error / original) - 1) < 1e-5)
+    #expect(try matrix.encode(as: encoding).statistics.weightedError == nil)
+  }
+
   @Test(arguments: BlockEncoding.allCases)
   func statisticsAreThoseOfTheDecodedValues(encoding: BlockEncoding) throws {
     let matrix = ExactnessTests.matrix(rows: 19, columns: 70)

@@ -1,6 +1,7 @@
 import Foundation
 import ModelFiles
 import Pebble
+import TensorCore
 import TestSupport
 import Testing
 
@@ -301,7 +302,12 @@ import Testing
       try FileManager.default.copyItem(at: Pebble.directory, to: copy)
       let path = directory.appending(path: "a.slab").path
       #expect(try quarry.run(["convert", copy.path, "-o", path]).status == 0)
-      let metadata = try Slab(path: path).metadata
+      let slab = try Slab(path: path)
+      #expect(
+        slab.tensors.allSatisfy {
+          ($0.statistics?.weightedError != nil) == $0.encoding.isQuantized
+        })
+      let metadata = slab.metadata
       #expect(metadata["source-revision"] == revision)
       #expect(metadata["source-repository"] == "ibm/pebble")
       let lines = try #require(metadata["source-sha256"]).split(separator: "\n")

@@ -24,8 +24,9 @@ struct quantize_output {
   uint8_t *codes;       // lines of layout panel16
   int8_t *block_scales; // 16 for each block
   // Sums over the columns of each row, 16 each, of (w - v)^2, w^2, w v, v^2 for weights w and
-  // their decoded values v, and the largest |w - v|.
-  double *sums;         // 5 * 16
+  // their decoded values v, the largest |w - v|, and of i (w - v)^2 and i w^2 with the importance
+  // i of the columns: their factors without column scales.
+  double *sums;         // 7 * 16
 };
 
 struct quantize_kernels {
@@ -48,7 +49,7 @@ struct quantize_kernels {
   // Chooses block scales on the grid units[r] * b * b, then codes.
   void (*q8_encode)(const struct quantize_panel *panel, const float *units,
                     const float *row_scales, struct quantize_output output);
-  // Packs the values as bf16, rounded to nearest even, and sums as above.
+  // Packs the values as bf16, rounded to nearest even, and sums as above with an importance of 1.
   void (*bf16_encode)(const float *values, int32_t padded_columns, uint8_t *elements,
                       double *sums);
 };

@@ -16,7 +16,8 @@ public final class Slab: Sendable {
   /// What the model is: tensors and assets, however they are stored.
   public let rootDigest: Digest
   public let fileByteCount: Int
-  /// Where the file comes from: tool, recipe, library versions, sources.
+  /// Where the file comes from: tool, recipe, library versions, sources. Weighted errors are with the
+  /// tensors.
   public let metadata: [String: String]
   /// Sorted by the bytes of their names.
   public var tensors: [SlabTensor] { index.tensors }
@@ -33,9 +34,11 @@ public final class Slab: Sendable {
     file = try SlabFile(path: path)
     let contents = try SlabContents(of: file)
     fileByteCount = file.status.byteCount
-    index = contents.index
+    var index = contents.index
+    index.readWeightedErrors()
+    self.index = index
     profile = contents.index.profile
-    metadata = contents.index.metadata
+    metadata = contents.index.metadata.filter { !SlabIndex.isWeightedErrors($0.key) }
     rootDigest = contents.superblock.rootDigest
     assets = contents.assets
   }

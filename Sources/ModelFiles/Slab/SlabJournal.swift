@@ -12,7 +12,7 @@ struct SlabJournal {
   var fingerprint: Fingerprint
   /// How far the work was, for people: "12 of 40 layers".
   var summary: String
-  /// Profile and tensors so far; neither metadata nor assets.
+  /// Profile and tensors so far; no assets, and of metadata what belongs to tensors.
   var index: SlabIndex
   /// See ``SlabWriter``.
   var scaleDigests: [ScaleDigest]
@@ -50,9 +50,9 @@ struct SlabJournal {
     }
     writer.append(name: summary)
     var index = index
-    index.metadata = [:]
     index.assets = []
     index.tensors.sort { precedes($0.name, $1.name) }
+    index.metadata = index.weightedErrorMetadata
     let bytes = index.encoded()
     writer.append(UInt64(bytes.count))
     writer.append(raw: bytes)
@@ -112,6 +112,7 @@ extension SlabJournal {
       var indexReader = ByteReader(
         try reader.bytes(indexByteCount), path: path, fileOffset: end, document: "journal")
       index = try SlabIndex(unfinished: &indexReader)
+      index.readWeightedErrors()
       scaleDigests = try Self.scaleDigests(&reader)
       let payloadByteCount = try reader.count(
         "the length of the payload", limit: Self.maximumPayloadByteCount)

@@ -23,7 +23,8 @@ extension SlabWriter {
     }
     if let statistics = tensor.statistics {
       guard statistics.normalizedMeanSquaredError.isFinite,
-        statistics.maximumAbsoluteError.isFinite, statistics.cosineSimilarity.isFinite
+        statistics.maximumAbsoluteError.isFinite, statistics.cosineSimilarity.isFinite,
+        statistics.weightedError?.isFinite != false
       else { throw invalid(tensor.name, "its error statistics are not finite") }
     }
     guard

@@ -131,9 +131,9 @@ extension SlabWriter {
         placement.advance(to: offset + bytes.storedByteCount)
       }
     }
-    guard journal.index.profile == index.profile, journal.index.assets.isEmpty,
-      journal.index.metadata.isEmpty
-    else { throw damaged(nil, "the journal is not this writer's") }
+    guard journal.index.profile == index.profile, journal.index.assets.isEmpty else {
+      throw damaged(nil, "the journal is not this writer's")
+    }
     try verify(journal.index.fileOrder)
     index.tensors = journal.index.fileOrder
     self.placement = placement

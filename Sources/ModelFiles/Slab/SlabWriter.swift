@@ -244,6 +244,7 @@ public final class SlabWriter {
         })
     }
     index.tensors.sort { precedes($0.name, $1.name) }
+    index.metadata.merge(index.weightedErrorMetadata) { $1 }
     for tensor in index.tensors {
       if let fault = index.columnScalesFault(of: tensor) { throw invalid(tensor.name, fault) }
     }

@@ -54,7 +54,7 @@ public struct SlabTensor: Sendable {
   /// Name of the plain tensor that holds the factors of the input columns.
   public let columnScales: String?
   /// What encoding did to the tensor, where that was recorded.
-  public let statistics: ErrorStatistics?
+  public internal(set) var statistics: ErrorStatistics?
   /// In the order of ``BlockEncoding/streams``.
   public let streams: [SlabStream]
   /// Of shape, encoding, layout, logical bytes and column scales; not of name or storage.

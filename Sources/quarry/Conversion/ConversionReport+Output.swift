@@ -73,6 +73,7 @@ extension ErrorStatistics {
       "normalized_mean_squared_error": .double(normalizedMeanSquaredError),
       "maximum_absolute_error": .double(maximumAbsoluteError),
       "cosine_similarity": .double(cosineSimilarity),
+      "weighted_error": weightedError.map { .double($0) },
     ])
   }
 }
