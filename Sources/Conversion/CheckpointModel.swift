@@ -1,6 +1,5 @@
 public import Inference
 public import ModelFiles
-import Quantization
 public import TensorCore
 
 extension Model {
@@ -10,7 +9,7 @@ extension Model {
   /// - Parameters:
   ///   - progress: called with the number of tensors that are ready and that of all.
   ///   - isCancelled: asked often, on any thread; once true, loading ends with `CancellationError`.
-  /// - Throws: ``InferenceError``, `CheckpointError`, `CancellationError`.
+  /// - Throws: ``InferenceError``, ``ConversionError``, `CancellationError`.
   public convenience init(
     checkpoint: Checkpoint, pool: WorkerPool, kernels: Kernels,
     isCancelled: @escaping @Sendable () -> Bool = { false },
@@ -39,21 +38,17 @@ struct CheckpointSource: WeightSource {
   func shape(ofTensor name: String) -> [Int]? { checkpoint.descriptor(named: name)?.shape }
 
   func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix {
-    let matrix = try checkpoint.matrix(named: name)
-    let tensor = checkpoint.descriptor(named: name)!  // it has a matrix
+    guard let tensor = checkpoint.descriptor(named: name) else {
+      preconditionFailure("the loader asks for \(name) after its shape")
+    }
     defer { checkpoint.release(tensor) }
-    let encoded = Result { () throws(QuantizationError) in
-      try Quantizer.encode(
-        matrix, as: Self.encoding(of: tensor), pool: pool, isCancelled: isCancelled
+    let encoded = Result { () throws(ConversionError) in
+      try checkpoint.encode(
+        name, as: Self.encoding(of: tensor), pool: pool, isCancelled: isCancelled
       ).matrix
     }
-    switch encoded {
-    case .success(let matrix): return matrix
-    case .failure(.nonFinite(let row, let column)):
-      throw checkpoint.nonFinite(tensor, index: row * matrix.columns + column)
-    case .failure(.cancelled): throw CancellationError()
-    case .failure(let error): throw error
-    }
+    if case .failure(let error) = encoded, error.isCancellation { throw CancellationError() }
+    return try encoded.get()
   }
 
   func vector(named name: String) throws -> [Float] { try checkpoint.values(named: name) }

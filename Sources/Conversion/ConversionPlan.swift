@@ -47,7 +47,8 @@ public struct ConversionPlan: Sendable {
   public let entries: [Entry]
   /// What the recipe's author may not have meant, as clauses without a full stop.
   public let warnings: [String]
-  private let assetByteCount: Int
+  /// Bytes of the files that travel with the weights, uncompressed.
+  let assetByteCount: Int
 
   /// Bytes of all source tensors.
   public var sourceByteCount: Int { entries.reduce(0) { $0 + $1.tensor.byteCount } }

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// How far a model's predictions are from those of a reference on the same text.
 public struct Divergence: Sendable, Equatable {
   /// The Kullback-Leibler divergence KL(reference ‖ model) of next-token distributions, in nats.
@@ -15,6 +17,26 @@ public struct Divergence: Sendable, Equatable {
   /// Natural logarithm of the model's perplexity over the reference's. Its errors are those of
   /// paired differences, far smaller than what the two perplexities' errors suggest.
   public let logPerplexityRatio: Estimate
+}
+
+extension Divergence {
+  /// The divergence of one prediction, of as many logits as the reference's; and log Σ exp of both.
+  ///
+  /// Σ p (log p − log q) = Σ p (x − y) − logΣexp x + logΣexp y, for logits x and y.
+  public static func between(
+    _ x: UnsafeBufferPointer<Float>, _ y: UnsafeBufferPointer<Float>
+  ) -> (divergence: Double, referenceLogSum: Double, logSum: Double) {
+    let best = Double(x.max() ?? 0)
+    var (sum, weighted) = (0.0, 0.0)
+    for index in x.indices {
+      let weight = PortableMath.exp(Double(x[index]) - best)
+      sum += weight
+      weighted += weight * (Double(x[index]) - Double(y[index]))
+    }
+    let (logX, logY) = (best + PortableMath.log(sum), y.logSumExp())
+    // Rounding must not make a divergence negative.
+    return (max(0, weighted / sum - logX + logY), logX, logY)
+  }
 }
 
 /// The residual stream of a model beside that of a reference, at one depth and averaged over the

@@ -54,22 +54,14 @@ struct LogitsComparison {
     agreements += rows.map { $0.agrees ? 1 : 0 }
   }
 
-  /// Σ p (log p − log q) = Σ p (x − y) − logΣexp x + logΣexp y, for logits x and y.
   private static func compare(
     _ x: UnsafeBufferPointer<Float>, _ y: UnsafeBufferPointer<Float>, next: Int
   ) -> Row {
-    let best = Double(x.max() ?? 0)
-    var (sum, weighted) = (0.0, 0.0)
-    for index in x.indices {
-      let weight = PortableMath.exp(Double(x[index]) - best)
-      sum += weight
-      weighted += weight * (Double(x[index]) - Double(y[index]))
-    }
-    let (logX, logY) = (best + PortableMath.log(sum), y.logSumExp())
+    let result = Divergence.between(x, y)
     return Row(
-      loss: logY - Double(y[next]), referenceLoss: logX - Double(x[next]),
-      // Rounding must not make a divergence negative.
-      divergence: max(0, weighted / sum - logX + logY), agrees: x.argmax() == y.argmax())
+      loss: result.logSum - Double(y[next]),
+      referenceLoss: result.referenceLogSum - Double(x[next]),
+      divergence: result.divergence, agrees: x.argmax() == y.argmax())
   }
 
   /// Means so far; nil before the first prediction, and without a reference.

@@ -30,11 +30,18 @@ struct Convert: ParsableCommand {
             rules:
               - {roles: [value, down], first: 2, last: 2, encoding: q8b16}
 
+      SIZES
+        --target-bpw and --target-size read the checkpoint twice. The first time every tensor is \
+      quantized in every encoding (q4b32, q4b16, q8b32, q8b16), and what that does to the model is \
+      predicted from the calibration text; then those are chosen that do the least damage within the \
+      size. The choice is shown, and written as a recipe that makes the same slab again.
+
       EXAMPLES
         quarry convert granite-3.3-2b-instruct --dry-run
         quarry convert granite-3.3-2b-instruct -o granite.slab
         quarry convert granite-3.3-2b-instruct -o granite-q8.slab --recipe q8
         quarry convert granite-3.3-2b-instruct -o granite-ship.slab --profile ship
+        quarry convert granite-3.3-8b-instruct -o granite.slab --target-size 5.2GB
         quarry convert granite-3.3-2b-instruct -o granite.slab --calibration my-prompts.txt
 
       JSON
@@ -61,6 +68,7 @@ struct Convert: ParsableCommand {
   @Option(help: "run (default): weights are mapped as they are; ship: everything is compressed.")
   var profile: SlabProfile?  // a default here would be shown by its number
   @OptionGroup var calibration: CalibrationOptions
+  @OptionGroup var target: TargetOptions
   @OptionGroup var runtime: RuntimeOptions
   @Flag(help: "Replace an existing output.")
   var force = false
@@ -75,6 +83,12 @@ struct Convert: ParsableCommand {
 
   func validate() throws {
     if output == nil, !dryRun { throw ValidationError("Missing expected argument '--output'.") }
+    if target.target != nil, recipe != .preset(.q4) {
+      throw ValidationError("A recipe leaves nothing to choose: give --recipe or a size.")
+    }
+    if dryRun, target.target != nil {
+      throw ValidationError("--dry-run reads no weights, and choosing encodings needs them.")
+    }
   }
 
   func run() throws {
@@ -89,8 +103,8 @@ struct Convert: ParsableCommand {
 
   private func work() throws {
     Interrupt.watch()
-    let recipe = try recipe.load()
     let source = try Checkpoint(directory: checkpoint)
+    let recipe = try chooseEncodings(source) ?? self.recipe.load()
     let plan = try ConversionPlan(source, recipe: recipe)
     (source.warnings + plan.warnings).forEach(Console.warn)
     try warnAboutText(source)
@@ -102,6 +116,15 @@ struct Convert: ParsableCommand {
           source, recipe: recipe, plan: plan, calibrationTokens: calibration.tokenLimit,
           profile: profile ?? .run, output: output, replacing: force, pool: runtime.makePool()))
     }
+  }
+
+  /// The recipe for a size; nil unless one is asked for.
+  private func chooseEncodings(_ source: Checkpoint) throws -> Recipe? {
+    guard let size = target.target, let output else { return nil }
+    return try target.recipe(
+      for: size, of: source, calibration: calibration.load(), output: output, replacing: force,
+      pool: runtime.makePool()
+    ) { json ? Console.note($0) : try Console.write($0 + "\n") }
   }
 
   private func show(_ dryRun: DryRun) throws {

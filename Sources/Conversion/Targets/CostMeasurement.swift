@@ -1,0 +1,192 @@
+import Inference
+public import ModelFiles
+import Quantization
+public import TensorCore
+
+/// The first of the two passes that a conversion to a size takes: quantizes every matrix in every candidate
+/// encoding, a decoder layer at a time, and finds what each does to the model.
+///
+/// The cost of an encoding is the damage that it is predicted to do, all others unquantized: its relative
+/// error, in squares weighted by importance, times the sensitivity of the matrix. That of a matrix of a
+/// layer is found by running the layer with and without a quantized form of it, on tokens of the
+/// calibration text: how much of the residual stream after the layer becomes error. That of the output
+/// projection is a KL divergence, brought to the same unit. Without a text every matrix is as sensitive as
+/// the others.
+public struct CostMeasurement: Sendable {
+  private let checkpoint: Checkpoint
+  private let calibration: Calibration
+  private let pool: WorkerPool
+  private let progress: @Sendable (_ done: Int, _ total: Int) -> Void
+  private let isCancelled: @Sendable () -> Bool
+
+  /// - Parameters:
+  ///   - progress: called with the bytes of source tensors that are done and those of all.
+  ///   - isCancelled: asked often, on any thread.
+  public init(
+    checkpoint: Checkpoint, calibration: Calibration, pool: WorkerPool,
+    progress: @escaping @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in },
+    isCancelled: @escaping @Sendable () -> Bool = { false }
+  ) {
+    self.checkpoint = checkpoint
+    self.calibration = calibration
+    self.pool = pool
+    self.progress = progress
+    self.isCancelled = isCancelled
+  }
+
+  /// Reads all weights once.
+  public func run() throws(ConversionError) -> EncodingCosts {
+    var plans: [ConversionPlan] = []
+    for encoding in EncodingCosts.candidates {
+      let uniform = Recipe(name: encoding.name, rules: [Recipe.Rule(encoding: encoding)])
+      do throws(RecipeError) {
+        plans.append(try ConversionPlan(checkpoint, recipe: uniform))
+      } catch {
+        throw .recipe(error)
+      }
+    }
+    var state = try MeasurementState(
+      checkpoint, calibration: calibration, pool: pool, isCancelled: isCancelled)
+    let total = plans[0].sourceByteCount
+    var done = 0
+    for index in plans[0].steps.indices {
+      let entries = plans[0].steps[index].entries
+      progress(done, total)
+      try state.measure(plans.map { $0.steps[index] })
+      for entry in entries {
+        checkpoint.release(entry.tensor)
+        done += entry.tensor.byteCount
+      }
+    }
+    progress(total, total)
+    return EncodingCosts(
+      groups: state.groups, plan: plans[0], layerCount: checkpoint.configuration.layerCount,
+      columnScaleCount: state.columnScaleCount)
+  }
+}
+
+/// What has been measured so far.
+private struct MeasurementState {
+  private let checkpoint: Checkpoint
+  private let pool: WorkerPool
+  private let isCancelled: @Sendable () -> Bool
+  private let calibrator: Calibrator?
+  /// Nil without a text.
+  private let sensitivity: Sensitivity?
+  private(set) var groups: [[EncodingCosts.Matrix]] = []
+  private(set) var columnScaleCount = 0
+
+  init(
+    _ checkpoint: Checkpoint, calibration: Calibration, pool: WorkerPool,
+    isCancelled: @escaping @Sendable () -> Bool
+  ) throws(ConversionError) {
+    self.checkpoint = checkpoint
+    self.pool = pool
+    self.isCancelled = isCancelled
+    let prepared: PreparedCalibration
+    do throws(CalibrationError) {
+      prepared = try PreparedCalibration(calibration, of: checkpoint)
+    } catch {
+      throw .calibration(error)
+    }
+    guard case .source(let source) = prepared else {
+      (calibrator, sensitivity) = (nil, nil)
+      return
+    }
+    calibrator = try Calibrator(checkpoint, source: source, pool: pool, isCancelled: isCancelled)
+    if case .tokens(let tokens) = source {
+      sensitivity = try Sensitivity(
+        checkpoint, windowLength: tokens.windows[0].count, pool: pool)
+    } else {
+      sensitivity = nil
+    }
+  }
+
+  /// Measures one step.
+  ///
+  /// - Parameter steps: the same step for each candidate.
+  mutating func measure(_ steps: [ConversionPlan.Step]) throws(ConversionError) {
+    let step = steps[0]
+    if let run = calibrator?.run { sensitivity?.enter(run.state) }
+    try calibrator?.advance(to: step.kind)
+    if step.kind == .vectors { return }
+    let tied = checkpoint.configuration.tiedEmbeddings
+    var entries = InputGroup.groups(of: step, tiedEmbeddings: tied).map(\.entries)
+    let grouped = Set(entries.joined().map(\.tensor.name))
+    entries += step.entries.filter { !grouped.contains($0.tensor.name) }.map { [$0] }
+    var errors: [String: [BlockEncoding: Double]] = [:]
+    var forms: [BlockEncoding: [String: WeightMatrix]] = [:]
+    for (encoding, step) in zip(EncodingCosts.candidates, steps) {
+      let weightings = try calibrator?.weightings(of: step) ?? []
+      for entry in step.entries {
+        if isCancelled() { throw .cancelled(path: checkpoint.directory) }
+        let weighting = weightings.first { $0.group.contains(entry) }
+        let name = entry.tensor.name
+        let matrix = try checkpoint.encode(
+          name, as: encoding, importance: weighting?.importance, columnScales: weighting?.scales,
+          pool: pool, isCancelled: isCancelled
+        ).matrix
+        errors[name, default: [:]][encoding] = try relativeError(
+          of: matrix, name, importance: weighting?.importance)
+        if encoding == Sensitivity.base || encoding == Sensitivity.probe {
+          forms[encoding, default: [:]][name] = matrix
+        }
+      }
+    }
+    for entries in entries where calibrator != nil {
+      columnScaleCount += entries[0].tensor.shape[1]
+    }
+    let damage = try sensitivity?.damage(
+      step.kind, base: forms[Sensitivity.base]!, probes: forms[Sensitivity.probe]!)
+    groups += entries.map { entries in
+      entries.map { entry in
+        let errors = errors[entry.tensor.name]!
+        let probed = errors[Sensitivity.probe]!
+        // A matrix that the probe encodes without error is not sensitive to anything.
+        let factor = damage.map { probed > 0 ? ($0[entry.tensor.name] ?? 0) / probed : 0 } ?? 1
+        // An embedding's errors also enter the residual stream at its beginning.
+        let lookedUp = entry.role == .embedding && damage != nil
+        return EncodingCosts.Matrix(
+          entry: entry,
+          geometry: PanelGeometry(rows: entry.tensor.shape[0], columns: entry.tensor.shape[1])!,
+          costs: errors.mapValues { $0 * (factor + (lookedUp ? 1 : 0)) })
+      }
+    }
+  }
+
+  /// Σ importance · (w − ŵ)² over Σ importance · w², of rows at equal distances; 0 for a matrix of zeros.
+  private func relativeError(
+    of encoded: WeightMatrix, _ name: String, importance: [Float]?
+  ) throws(ConversionError) -> Double {
+    let source: MatrixView
+    do throws(CheckpointError) {
+      source = try checkpoint.matrix(named: name)
+    } catch {
+      throw .checkpoint(error)
+    }
+    let (columns, count) = (source.columns, min(source.rows, 256))
+    let sums = AlignedBuffer(byteCount: count * 16)
+    let results = SharedPointer(sums.base.assumingMemoryBound(to: (Double, Double).self))
+    pool.parallelFor(count) { index in
+      let row = index * source.rows / count
+      let values = AlignedBuffer(byteCount: columns * 8)
+      let (exact, found) = (values.floats, values.floats + columns)
+      source.copyRow(row, into: exact)
+      encoded.copyRow(row, into: found)
+      var (error, energy) = (0.0, 0.0)
+      for column in 0..<columns {
+        let weight = importance.map { Double($0[column]) } ?? 1
+        let difference = Double(exact[column]) - Double(found[column])
+        error += weight * difference * difference
+        energy += weight * Double(exact[column]) * Double(exact[column])
+      }
+      results.pointer[index] = (error, energy)
+    }
+    var (error, energy) = (0.0, 0.0)
+    for index in 0..<count {
+      error += results.pointer[index].0
+      energy += results.pointer[index].1
+    }
+    return energy > 0 ? error / energy : 0
+  }
+}

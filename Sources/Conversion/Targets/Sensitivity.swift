@@ -1,0 +1,202 @@
+import Inference
+import ModelFiles
+import TensorCore
+
+/// What quantizing single matrices does to a model, on the tokens of the first window of a calibration text.
+final class Sensitivity {
+  /// What the matrices are that are not probed: nearly exact.
+  static let base = BlockEncoding.q8b16
+  /// What the probed matrix is; its blocks are those of the base, so that activations stay the same.
+  static let probe = BlockEncoding.q4b16
+
+  private let checkpoint: Checkpoint
+  private let pool: WorkerPool
+  private let kernels: Kernels
+  private let pass: LayerPass
+  /// Residual stream before the layer that comes next.
+  private var hidden: [Float]
+
+  /// - Parameter windowLength: tokens of the window.
+  init(
+    _ checkpoint: Checkpoint, windowLength: Int, pool: WorkerPool
+  ) throws(ConversionError) {
+    self.checkpoint = checkpoint
+    self.pool = pool
+    do throws(InstructionSetError) {
+      kernels = try Kernels.selected()
+    } catch {
+      throw .calibration(.instructionSet(error))
+    }
+    pass = LayerPass(
+      checkpoint.configuration, windowLength: windowLength, pool: pool, kernels: kernels)
+    hidden = Array(repeating: 0, count: windowLength * checkpoint.configuration.hiddenSize)
+  }
+
+  /// Takes the window's part of the hidden states of a calibration.
+  func enter(_ state: UnsafeRawBufferPointer) {
+    hidden.withUnsafeMutableBytes {
+      $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: state[..<$0.count]))
+    }
+  }
+
+  /// The damage that the probe of each matrix of a step does, the others as in the base.
+  func damage(
+    _ kind: ConversionPlan.Step.Kind, base: [String: WeightMatrix], probes: [String: WeightMatrix]
+  ) throws(ConversionError) -> [String: Double] {
+    switch kind {
+    case .layer(let layer): try damage(inLayer: layer, base: base, probes: probes)
+    case .output: try damage(ofOutput: base, probes)
+    case .embedding:
+      checkpoint.configuration.tiedEmbeddings ? try damage(ofOutput: base, probes) : [:]
+    case .vectors: [:]
+    }
+  }
+
+  // MARK: - Layers
+
+  /// Mean over tokens of the squared length of the error in the residual stream after the layer, over that
+  /// of the stream.
+  private func damage(
+    inLayer layer: Int, base: [String: WeightMatrix], probes: [String: WeightMatrix]
+  ) throws(ConversionError) -> [String: Double] {
+    let exact = try output(ofLayer: layer, base)
+    var result: [String: Double] = [:]
+    for (name, probe) in probes {
+      let found = try output(ofLayer: layer, base.merging([name: probe]) { $1 })
+      result[name] = relativeSquare(exact, found)
+    }
+    return result
+  }
+
+  private func output(
+    ofLayer layer: Int, _ matrices: [String: WeightMatrix]
+  ) throws(ConversionError) -> [Float] {
+    let weights: LayerWeights
+    do {
+      weights = try LayerWeights(
+        layer: layer, configuration: checkpoint.configuration,
+        weights: GivenMatrices(checkpoint: checkpoint, matrices: matrices), pool: pool)
+    } catch let error as CheckpointError {
+      throw .checkpoint(error)
+    } catch {
+      preconditionFailure("given matrices cannot fail: \(error)")
+    }
+    var result = hidden
+    let outcome = result.withUnsafeMutableBufferPointer { rows in
+      Result { () throws(InferenceError) in try pass.run(weights, over: rows) { _ in } }
+    }
+    if case .failure(let error) = outcome { throw .calibration(.run(error)) }
+    return result
+  }
+
+  private func relativeSquare(_ exact: [Float], _ found: [Float]) -> Double {
+    let width = checkpoint.configuration.hiddenSize
+    let tokens = exact.count / width
+    var sum = 0.0
+    for token in 0..<tokens {
+      var (error, energy) = (0.0, 0.0)
+      for index in token * width..<(token + 1) * width {
+        let difference = Double(exact[index]) - Double(found[index])
+        error += difference * difference
+        energy += Double(exact[index]) * Double(exact[index])
+      }
+      if energy > 0 { sum += error / energy }
+    }
+    return sum / Double(tokens)
+  }
+
+  // MARK: - Output projection
+
+  /// The KL divergence that the probe causes, in units of what an error in the residual stream causes
+  /// whose square is that of the stream.
+  private func damage(
+    ofOutput base: [String: WeightMatrix], _ probes: [String: WeightMatrix]
+  ) throws(ConversionError) -> [String: Double] {
+    guard let (name, probe) = probes.first, let matrix = base[name] else { return [:] }
+    let norm: [Float]
+    do throws(CheckpointError) {
+      norm = try checkpoint.values(named: "model.norm.weight")
+    } catch {
+      throw .checkpoint(error)
+    }
+    let exact = logits(of: hidden, matrix, norm: norm)
+    let quantized = divergence(exact, logits(of: hidden, probe, norm: norm))
+    let disturbed = divergence(exact, logits(of: disturbedHidden, matrix, norm: norm))
+    let unit = disturbed / Self.disturbance
+    return [name: unit > 0 ? quantized / unit : 0]
+  }
+
+  /// Square of the length of a disturbance over that of a hidden state.
+  private static let disturbance = 1e-2
+  /// Tokens whose logits are compared, at most, at equal distances.
+  private static let tokenLimit = 64
+
+  /// Hidden states with errors that are large where the states are.
+  private var disturbedHidden: [Float] {
+    let noise = Noise(seed: 0, stream: 1)
+    let size = Float(Self.disturbance.squareRoot())
+    return hidden.indices.map { index in
+      hidden[index] * (1 + (noise[index] & 1 == 0 ? size : -size))
+    }
+  }
+
+  /// Row-major, of some of the tokens.
+  private func logits(of hidden: [Float], _ matrix: WeightMatrix, norm: [Float]) -> [Float] {
+    let width = checkpoint.configuration.hiddenSize
+    let tokens = hidden.count / width
+    let count = min(tokens, Self.tokenLimit)
+    var some = (0..<count).flatMap { index in
+      let token = index * tokens / count
+      return hidden[token * width..<(token + 1) * width]
+    }
+    let activations = Activations(maximumTokens: count, maximumColumns: width)
+    let stride = matrix.geometry.paddedRows
+    let output = AlignedBuffer(byteCount: count * stride * 4)
+    some.withUnsafeMutableBufferPointer { rows in
+      var first = 0
+      pass.finish(over: rows, norm: norm) { input in
+        // What is not finite has no logits, and no damage.
+        try? activations.load(
+          input.rows, tokenCount: input.tokenCount, inputStride: input.stride, for: matrix,
+          precision: .f32, kernels: kernels, pool: pool)
+        kernels.multiply(
+          matrix, activations, output: output.floats + first * stride, outputStride: stride,
+          pool: pool)
+        first += input.tokenCount
+      }
+    }
+    let scaling = checkpoint.configuration.logitsScaling
+    return (0..<count).flatMap { token in
+      UnsafeBufferPointer(start: output.floats + token * stride, count: matrix.geometry.rows).map {
+        $0 / scaling
+      }
+    }
+  }
+
+  private func divergence(_ reference: [Float], _ found: [Float]) -> Double {
+    let width = checkpoint.configuration.vocabularySize
+    let count = reference.count / width
+    let sum = (0..<count).reduce(0.0) { sum, token in
+      let row = token * width..<(token + 1) * width
+      return sum
+        + reference[row].withUnsafeBufferPointer { p in
+          found[row].withUnsafeBufferPointer { q in Divergence.between(p, q).divergence }
+        }
+    }
+    return sum / Double(count)
+  }
+}
+
+/// One layer's matrices, and all else from a checkpoint.
+private struct GivenMatrices: WeightSource {
+  let checkpoint: Checkpoint
+  let matrices: [String: WeightMatrix]
+
+  var path: String { checkpoint.directory }
+
+  func shape(ofTensor name: String) -> [Int]? { checkpoint.descriptor(named: name)?.shape }
+
+  func matrix(named name: String, pool: WorkerPool) -> WeightMatrix { matrices[name]! }
+
+  func vector(named name: String) throws -> [Float] { try checkpoint.values(named: name) }
+}

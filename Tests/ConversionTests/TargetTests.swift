@@ -1,0 +1,116 @@
+import Foundation
+import Inference
+import ModelFiles
+import Pebble
+import TensorCore
+import TestSupport
+import Testing
+import Tokenization
+
+@testable import Conversion
+
+/// Conversions to a size, of the bundled model.
+@Suite(.serialized) struct TargetTests {
+  private static let pool = WorkerPool(threadCount: ProcessInfo.processInfo.activeProcessorCount)
+  private static let costs = Result {
+    try CostMeasurement(
+      checkpoint: Checkpoint(directory: Pebble.directory.path), calibration: .bundled, pool: pool
+    ).run()
+  }
+
+  private func convert<R>(
+    _ recipe: Recipe, _ body: (_ slab: Slab, _ report: ConversionReport) throws -> R
+  ) throws -> R {
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "model.slab").path
+      let report = try Converter(
+        checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: recipe, profile: .run,
+        pool: Self.pool
+      ).run(to: path)
+      return try body(Slab(path: path), report)
+    }
+  }
+
+  @Test(arguments: [4.7, 5.5, 7.3]) func keepsWithinBitsPerWeight(bits: Double) throws {
+    let choice = try Self.costs.get().choice(for: .bitsPerWeight(bits))
+    #expect(choice.bitsPerWeight <= bits && choice.bitsPerWeight > bits - 0.05)
+    let recipe = choice.recipe(named: "t")
+    try convert(recipe) { slab, report in
+      #expect(abs(report.bitsPerWeight - choice.bitsPerWeight) < 0.001)
+      for tensor in slab.tensors where tensor.shape.count == 2 {
+        #expect(tensor.encoding == choice.encodings[tensor.name])
+      }
+    }
+    #expect(try Recipe(yaml: Array(recipe.yaml.utf8), path: "t").rules == recipe.rules)
+  }
+
+  @Test(arguments: [5_300_000, 6_000_000]) func keepsWithinAFileSize(bytes: Int) throws {
+    let choice = try Self.costs.get().choice(for: .fileByteCount(bytes))
+    try convert(choice.recipe(named: "t")) { slab, _ in
+      #expect(slab.fileByteCount <= bytes)
+      #expect(slab.fileByteCount > bytes * 9 / 10)
+    }
+  }
+
+  @Test func impossibleSizes() throws {
+    let costs = try Self.costs.get()
+    for bits in [1.0, 12] {
+      let error = #expect(throws: TargetError.self) { try costs.choice(for: .bitsPerWeight(bits)) }
+      guard case .bitsPerWeight(bits, let possible) = error else {
+        Issue.record("\(String(describing: error))")
+        continue
+      }
+      for bound in [possible.lowerBound, possible.upperBound] {
+        let choice = try costs.choice(for: .bitsPerWeight(bound + 1e-9))
+        #expect(abs(choice.bitsPerWeight - bound) < 0.01)
+      }
+      #expect(error?.description.contains("this model has from 4.") == true)
+    }
+    let error = #expect(throws: TargetError.self) { try costs.choice(for: .fileByteCount(100)) }
+    guard case .fileByteCount(100, let possible) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    #expect(throws: Never.self) { try costs.choice(for: .fileByteCount(possible.lowerBound)) }
+    #expect(throws: TargetError.self) {
+      try costs.choice(for: .fileByteCount(possible.lowerBound - 1))
+    }
+  }
+
+  /// More bits never do more damage, and the damage of a uniform recipe at its own size is not less.
+  @Test func costsFallWithSize() throws {
+    let costs = try Self.costs.get()
+    var last = Double.infinity
+    for bits in [4.4, 4.6, 5, 6, 7, 8] {
+      let damage = try #require(
+        costs.choice(for: .bitsPerWeight(bits)).damage(relativeTo: .q4s))
+      #expect(damage <= last * 1.0001)
+      last = damage
+    }
+  }
+
+  /// At the size of a preset the chosen encodings are closer to the original.
+  @Test(arguments: [Recipe.q4, .q4s]) func beatsAPresetOfItsSize(preset: Recipe) throws {
+    let text = try String(
+      contentsOf: Place.goldens.appending(path: "text/quarry-handbook.txt"), encoding: .utf8)
+    let reference = try Model(
+      checkpoint: Checkpoint(directory: Pebble.directory.path), pool: Self.pool,
+      kernels: .selected())
+    func divergence(_ recipe: Recipe) throws -> (Double, bits: Double) {
+      try convert(recipe) { slab, report in
+        let model = try Model(slab: slab, pool: Self.pool, kernels: .selected())
+        let windows = TokenWindows(try model.tokenizer!.encode(text), limit: 8)
+        let result = try Evaluation(
+          of: Session(model: model, activations: .f32),
+          reference: Session(model: reference, activations: .f32), on: windows)
+        return (result.divergence!.mean.mean, report.bitsPerWeight)
+      }
+    }
+    let uniform = try divergence(preset)
+    let choice = try Self.costs.get().choice(for: .bitsPerWeight(uniform.bits))
+    let chosen = try divergence(choice.recipe(named: "t"))
+    print("\(preset) at \(uniform.bits) bits: KL \(uniform.0), chosen for the size \(chosen.0)")
+    #expect(chosen.bits <= uniform.bits)
+    #expect(chosen.0 < uniform.0)
+  }
+}
