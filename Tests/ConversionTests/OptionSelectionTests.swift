@@ -67,9 +67,4 @@ import Testing
     }
     #expect(exact > 100)
   }
-
-  @Test func runsOfLayers() {
-    #expect(TargetChoice.ranges([3, 1, 2, 7, 9, 8]) == [1...3, 7...9])
-    #expect(TargetChoice.ranges([]).isEmpty)
-  }
 }

@@ -10,7 +10,7 @@ public import TensorCore
 /// error, in squares weighted by importance, times the sensitivity of the matrix. That of a matrix of a
 /// layer is found by running the layer with and without a quantized form of it, on tokens of the
 /// calibration text: how much of the residual stream after the layer becomes error. That of the output
-/// projection is a KL divergence, brought to the same unit. Without a text every matrix is as sensitive as
+/// projection is a KL divergence, brought to the same unit by that of errors in the last layer. Without a text every matrix is as sensitive as
 /// the others.
 public struct CostMeasurement: Sendable {
   private let checkpoint: Checkpoint
@@ -116,8 +116,13 @@ private struct MeasurementState {
     entries += step.entries.filter { !grouped.contains($0.tensor.name) }.map { [$0] }
     var errors: [String: [BlockEncoding: Double]] = [:]
     var forms: [BlockEncoding: [String: WeightMatrix]] = [:]
+    // Inputs that have column scales with any of the encodings.
+    var scaled: [String: Int] = [:]
     for (encoding, step) in zip(EncodingCosts.candidates, steps) {
       let weightings = try calibrator?.weightings(of: step) ?? []
+      for weighting in weightings where weighting.scales != nil {
+        scaled[weighting.group.name] = weighting.importance.count
+      }
       for entry in step.entries {
         if isCancelled() { throw .cancelled(path: checkpoint.directory) }
         let weighting = weightings.first { $0.group.contains(entry) }
@@ -133,9 +138,7 @@ private struct MeasurementState {
         }
       }
     }
-    for entries in entries where calibrator != nil {
-      columnScaleCount += entries[0].tensor.shape[1]
-    }
+    columnScaleCount += scaled.values.reduce(0, +)
     let damage = try sensitivity?.damage(
       step.kind, base: forms[Sensitivity.base]!, probes: forms[Sensitivity.probe]!)
     groups += entries.map { entries in

@@ -20,7 +20,7 @@ public struct EncodingCosts: Sendable {
   /// Of the whole model; its recipe does not matter.
   let plan: ConversionPlan
   let layerCount: Int
-  /// Column scales that a slab will have, of four bytes each.
+  /// Column scales that a slab will have at most, of four bytes each.
   let columnScaleCount: Int
 
   /// One encoding for each matrix of a group.

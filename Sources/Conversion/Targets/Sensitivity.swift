@@ -15,6 +15,8 @@ final class Sensitivity {
   private let pass: LayerPass
   /// Residual stream before the layer that comes next.
   private var hidden: [Float]
+  /// Residual stream after the last layer, exact and with the errors of each probe; their damage.
+  private var last: (exact: [Float], probed: [[Float]], damage: Double) = ([], [], 0)
 
   /// - Parameter windowLength: tokens of the window.
   init(
@@ -61,10 +63,13 @@ final class Sensitivity {
   ) throws(ConversionError) -> [String: Double] {
     let exact = try output(ofLayer: layer, base)
     var result: [String: Double] = [:]
-    for (name, probe) in probes {
+    for (name, probe) in probes.sorted(by: { $0.key < $1.key }) {
       let found = try output(ofLayer: layer, base.merging([name: probe]) { $1 })
       result[name] = relativeSquare(exact, found)
+      if layer == checkpoint.configuration.layerCount - 1 { last.probed.append(found) }
     }
+    last.exact = exact
+    last.damage = result.values.sorted().reduce(0, +)
     return result
   }
 
@@ -107,8 +112,8 @@ final class Sensitivity {
 
   // MARK: - Output projection
 
-  /// The KL divergence that the probe causes, in units of what an error in the residual stream causes
-  /// whose square is that of the stream.
+  /// The KL divergence that the probe causes, over what the probes of the last layer cause for each
+  /// unit of their damage.
   private func damage(
     ofOutput base: [String: WeightMatrix], _ probes: [String: WeightMatrix]
   ) throws(ConversionError) -> [String: Double] {
@@ -119,26 +124,16 @@ final class Sensitivity {
     } catch {
       throw .checkpoint(error)
     }
-    let exact = logits(of: hidden, matrix, norm: norm)
-    let quantized = divergence(exact, logits(of: hidden, probe, norm: norm))
-    let disturbed = divergence(exact, logits(of: disturbedHidden, matrix, norm: norm))
-    let unit = disturbed / Self.disturbance
-    return [name: unit > 0 ? quantized / unit : 0]
+    let exact = logits(of: last.exact, matrix, norm: norm)
+    let quantized = divergence(exact, logits(of: last.exact, probe, norm: norm))
+    let caused = last.probed.reduce(0.0) { sum, hidden in
+      sum + divergence(exact, logits(of: hidden, matrix, norm: norm))
+    }
+    return [name: caused > 0 ? quantized * last.damage / caused : 0]
   }
 
-  /// Square of the length of a disturbance over that of a hidden state.
-  private static let disturbance = 1e-2
   /// Tokens whose logits are compared, at most, at equal distances.
   private static let tokenLimit = 64
-
-  /// Hidden states with errors that are large where the states are.
-  private var disturbedHidden: [Float] {
-    let noise = Noise(seed: 0, stream: 1)
-    let size = Float(Self.disturbance.squareRoot())
-    return hidden.indices.map { index in
-      hidden[index] * (1 + (noise[index] & 1 == 0 ? size : -size))
-    }
-  }
 
   /// Row-major, of some of the tokens.
   private func logits(of hidden: [Float], _ matrix: WeightMatrix, norm: [Float]) -> [Float] {

@@ -18,8 +18,8 @@ public struct TargetChoice: Sendable {
   public struct Row: Sendable {
     public let role: TensorRole
     public let encoding: BlockEncoding
-    /// Their decoder layers; empty for tensors outside the layers.
-    public let layers: [ClosedRange<Int>]
+    /// Their decoder layers; nil for tensors outside the layers.
+    public let layers: Recipe.LayerSelection?
     public let tensorCount: Int
     public let weightCount: Int
     /// Their share of the predicted damage of the whole model.
@@ -36,8 +36,10 @@ public struct TargetChoice: Sendable {
           $0.entry.role == role && encodings[$0.entry.tensor.name] == encoding
         }
         if some.isEmpty { return nil }
+        let layers = some.compactMap(\.entry.layer).map { $0...$0 }
         return Row(
-          role: role, encoding: encoding, layers: Self.ranges(some.compactMap(\.entry.layer)),
+          role: role, encoding: encoding,
+          layers: layers.isEmpty ? nil : Recipe.LayerSelection(ranges: layers),
           tensorCount: some.count,
           weightCount: some.reduce(0) { $0 + $1.entry.tensor.elementCount },
           damageShare: total > 0 ? some.reduce(0) { $0 + $1.costs[encoding]! } / total : 0)
@@ -77,24 +79,10 @@ public struct TargetChoice: Sendable {
       let own = rows.filter { $0.role == role }
       guard let usual = own.max(by: { $0.weightCount < $1.weightCount })?.encoding else { continue }
       for row in own where row.encoding != usual {
-        rules.append(
-          Recipe.Rule(
-            roles: [role], layers: Recipe.LayerSelection(ranges: row.layers),
-            encoding: row.encoding))
+        rules.append(Recipe.Rule(roles: [role], layers: row.layers, encoding: row.encoding))
       }
       rules.append(Recipe.Rule(roles: [role], encoding: usual))
     }
     return Recipe(name: name, rules: rules)
-  }
-
-  /// Runs of consecutive numbers.
-  static func ranges(_ numbers: [Int]) -> [ClosedRange<Int>] {
-    numbers.sorted().reduce(into: []) { ranges, number in
-      if let last = ranges.last, last.upperBound + 1 == number {
-        ranges[ranges.count - 1] = last.lowerBound...number
-      } else {
-        ranges.append(number...number)
-      }
-    }
   }
 }

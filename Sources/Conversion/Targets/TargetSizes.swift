@@ -12,7 +12,7 @@ struct TargetSizes {
   init(_ costs: EncodingCosts) {
     plan = costs.plan
     columnScaleCount = costs.columnScaleCount
-    weightCount = plan.entries.reduce(0) { $0 + $1.tensor.elementCount }
+    weightCount = plan.weightCount
     fixedByteCount =
       plan.entries.reduce(0) { $0 + ($1.role.isMatrix ? 0 : $1.logicalByteCount) }
       + 4 * columnScaleCount

@@ -105,8 +105,9 @@ extension TargetChoice {
     let rows = rows.map { row in
       [
         row.role.rawValue, row.encoding.name,
-        row.layers.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
-          .joined(separator: ","),
+        (row.layers?.ranges ?? []).map {
+          $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)"
+        }.joined(separator: ","),
         "\(row.tensorCount)", "\(row.weightCount)", Format.decimal(row.damageShare * 100, 1),
       ]
     }
