@@ -114,7 +114,7 @@ private struct MeasurementState {
     var entries = InputGroup.groups(of: step, tiedEmbeddings: tied).map(\.entries)
     let grouped = Set(entries.joined().map(\.tensor.name))
     entries += step.entries.filter { !grouped.contains($0.tensor.name) }.map { [$0] }
-    var errors: [String: [BlockEncoding: Double]] = [:]
+    var errors: [String: [BlockEncoding: ErrorStatistics]] = [:]
     var forms: [BlockEncoding: [String: WeightMatrix]] = [:]
     // Inputs that have column scales with any of the encodings.
     var scaled: [String: Int] = [:]
@@ -127,12 +127,10 @@ private struct MeasurementState {
         if isCancelled() { throw .cancelled(path: checkpoint.directory) }
         let weighting = weightings.first { $0.group.contains(entry) }
         let name = entry.tensor.name
-        let matrix = try checkpoint.encode(
+        let (matrix, statistics) = try checkpoint.encode(
           name, as: encoding, importance: weighting?.importance, columnScales: weighting?.scales,
-          pool: pool, isCancelled: isCancelled
-        ).matrix
-        errors[name, default: [:]][encoding] = try relativeError(
-          of: matrix, name, importance: weighting?.importance)
+          pool: pool, isCancelled: isCancelled)
+        errors[name, default: [:]][encoding] = statistics
         if encoding == Sensitivity.base || encoding == Sensitivity.probe {
           forms[encoding, default: [:]][name] = matrix
         }
@@ -143,53 +141,30 @@ private struct MeasurementState {
       step.kind, base: forms[Sensitivity.base]!, probes: forms[Sensitivity.probe]!)
     groups += entries.map { entries in
       entries.map { entry in
-        let errors = errors[entry.tensor.name]!
-        let probed = errors[Sensitivity.probe]!
-        // A matrix that the probe encodes without error is not sensitive to anything.
-        let factor = damage.map { probed > 0 ? ($0[entry.tensor.name] ?? 0) / probed : 0 } ?? 1
-        // An embedding's errors also enter the residual stream at its beginning.
-        let lookedUp = entry.role == .embedding && damage != nil
-        return EncodingCosts.Matrix(
+        EncodingCosts.Matrix(
           entry: entry,
           geometry: PanelGeometry(rows: entry.tensor.shape[0], columns: entry.tensor.shape[1])!,
-          costs: errors.mapValues { $0 * (factor + (lookedUp ? 1 : 0)) })
+          costs: Self.costs(errors[entry.tensor.name]!, of: entry, damage: damage))
       }
     }
   }
 
-  /// Σ importance · (w − ŵ)² over Σ importance · w², of rows at equal distances; 0 for a matrix of zeros.
-  private func relativeError(
-    of encoded: WeightMatrix, _ name: String, importance: [Float]?
-  ) throws(ConversionError) -> Double {
-    let source: MatrixView
-    do throws(CheckpointError) {
-      source = try checkpoint.matrix(named: name)
-    } catch {
-      throw .checkpoint(error)
+  /// - Parameter damage: of the probes, by name; nil without a text.
+  private static func costs(
+    _ errors: [BlockEncoding: ErrorStatistics], of entry: ConversionPlan.Entry,
+    damage: [String: Double]?
+  ) -> [BlockEncoding: Double] {
+    func weighted(_ statistics: ErrorStatistics) -> Double {
+      statistics.weightedError ?? statistics.normalizedMeanSquaredError
     }
-    let (columns, count) = (source.columns, min(source.rows, 256))
-    let sums = AlignedBuffer(byteCount: count * 16)
-    let results = SharedPointer(sums.base.assumingMemoryBound(to: (Double, Double).self))
-    pool.parallelFor(count) { index in
-      let row = index * source.rows / count
-      let values = AlignedBuffer(byteCount: columns * 8)
-      let (exact, found) = (values.floats, values.floats + columns)
-      source.copyRow(row, into: exact)
-      encoded.copyRow(row, into: found)
-      var (error, energy) = (0.0, 0.0)
-      for column in 0..<columns {
-        let weight = importance.map { Double($0[column]) } ?? 1
-        let difference = Double(exact[column]) - Double(found[column])
-        error += weight * difference * difference
-        energy += weight * Double(exact[column]) * Double(exact[column])
-      }
-      results.pointer[index] = (error, energy)
+    guard let damage else { return errors.mapValues(weighted) }
+    let probed = weighted(errors[Sensitivity.probe]!)
+    // A matrix that the probe encodes without error is not sensitive to anything.
+    let factor = probed > 0 ? (damage[entry.tensor.name] ?? 0) / probed : 0
+    return errors.mapValues { statistics in
+      factor * weighted(statistics)
+        // What is looked up is the residual stream at its beginning.
+        + (entry.role == .embedding ? statistics.normalizedMeanSquaredError : 0)
     }
-    var (error, energy) = (0.0, 0.0)
-    for index in 0..<count {
-      error += results.pointer[index].0
-      energy += results.pointer[index].1
-    }
-    return energy > 0 ? error / energy : 0
   }
 }
