@@ -276,7 +276,7 @@ static void quantizers(const struct quantize_kernels *k, int32_t block_size, int
   k->q4_scales(&panel, codebook, block_scales, maxima);
   add_floats(block_scales, blocks * 16);
   add_floats(maxima, 16);
-  double numerators[16] = {0}, denominators[16] = {0}, sums[80];
+  double numerators[16] = {0}, denominators[16] = {0}, sums[QUANTIZE_SUMS];
   k->q4_fit(&panel, codebook, block_scales, numerators, denominators);
   add(numerators, sizeof numerators);
   add(denominators, sizeof denominators);

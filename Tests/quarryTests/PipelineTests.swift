@@ -92,7 +92,7 @@ let quarry = Program(product: "quarry")
       for (path, kind) in [
         (slab, "slab"), (Pebble.directory.path, "checkpoint"), (shard, "safetensors"),
       ] {
-        let arguments = ["inspect", path, "--tensors", "*layers.0.*proj*"]
+        let arguments = ["inspect", path, "--tensors", "*layers.0.*proj.weight"]
         let listing = try JSONValue(parsing: quarry.run(arguments + ["--json"]).output)
         #expect(listing["kind"]?.string == kind)
         let names = listing["tensors"]?.array?.compactMap { $0["name"]?.string } ?? []

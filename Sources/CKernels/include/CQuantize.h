@@ -19,6 +19,8 @@ struct quantize_panel {
   int32_t block_size;                  // 16 or 32; padded_columns is a multiple of 32
 };
 
+enum { QUANTIZE_SUMS = 7 * 16 };  // doubles, as below
+
 // Where the codes of a panel go, and what they do to it.
 struct quantize_output {
   uint8_t *codes;       // lines of layout panel16
@@ -26,7 +28,7 @@ struct quantize_output {
   // Sums over the columns of each row, 16 each, of (w - v)^2, w^2, w v, v^2 for weights w and
   // their decoded values v, the largest |w - v|, and of i (w - v)^2 and i w^2 with the importance
   // i of the columns: their factors without column scales.
-  double *sums;         // 7 * 16
+  double *sums;         // QUANTIZE_SUMS
 };
 
 struct quantize_kernels {
