@@ -47,23 +47,11 @@ public struct ConversionPlan: Sendable {
   public let entries: [Entry]
   /// What the recipe's author may not have meant, as clauses without a full stop.
   public let warnings: [String]
-  /// Bytes of the files that travel with the weights, uncompressed.
-  let assetByteCount: Int
 
   /// Bytes of all source tensors.
   public var sourceByteCount: Int { entries.reduce(0) { $0 + $1.tensor.byteCount } }
   /// Bytes of all streams, uncompressed.
   public var logicalByteCount: Int { entries.reduce(0) { $0 + $1.logicalByteCount } }
-
-  /// What the slab will have at most: streams, assets, padding to segments, digests, the index.
-  /// Compression only makes it smaller.
-  public var maximumFileByteCount: Int {
-    let bytes = logicalByteCount + assetByteCount
-    // For each tensor a segment's padding and some streams in the index, and column scales with as much
-    // besides; for each frame of 1 MiB two digests and a length.
-    let scales = entries.reduce(0) { $0 + 4 * $1.tensor.shape[$1.tensor.shape.count - 1] }
-    return bytes + scales + entries.count * 2 * (16384 + 1024) + bytes / (1 << 20) * 96 + 1 << 16
-  }
 
   /// What `recipe` makes of the tensors of `checkpoint`; reads no weights.
   ///
@@ -90,7 +78,6 @@ public struct ConversionPlan: Sendable {
       steps[kind].map { Step(kind: kind, entries: $0) }
     }
     entries = self.steps.flatMap(\.entries)
-    assetByteCount = checkpoint.assets.reduce(0) { $0 + $1.bytes.count }
   }
 
   private static func byteCount(_ tensor: TensorDescriptor, _ encoding: BlockEncoding?) -> Int {

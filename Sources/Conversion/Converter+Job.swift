@@ -11,7 +11,7 @@ extension Converter {
       ? self.recipe.name
       : "\(self.recipe.name) (sha256 \(Digest(of: Array(self.recipe.yaml.utf8))))"
     let own: [Fingerprint.Component] = [
-      .init("program", "quarry \(Self.version), numerics \(Reference.numericsVersion)"),
+      .init("program", Self.program),
       .init("recipe", recipe), .init("calibration", calibration.fingerprint),
     ]
     return Fingerprint(own + checkpoint.fingerprint)
@@ -20,9 +20,11 @@ extension Converter {
   /// Where the slab comes from: nothing that depends on the machine, the time or the place.
   ///
   /// Digests of the source files are known at the end only.
-  func metadata(_ calibration: PreparedCalibration) -> [String: String] {
+  ///
+  /// - Parameter calibration: what was run, or "none".
+  func metadata(calibration: String) -> [String: String] {
     var own = [
-      "calibration": calibration.origin ?? "none",
+      "calibration": calibration,
       "tool": "quarry \(Self.version)",
       "numerics": "\(Reference.numericsVersion)",
       "source": checkpoint.weightFileNames.joined(separator: "\n"),
@@ -32,6 +34,9 @@ extension Converter {
     own["source-repository"] = checkpoint.download?.repository
     return own.merging(recipe.metadata) { $1 }
   }
+
+  /// What computes, as far as results depend on it.
+  static let program = "quarry \(version), numerics \(Reference.numericsVersion)"
 
   static let sourceDigestsKey = "source-sha256"
 
@@ -81,7 +86,7 @@ extension Converter {
 
 extension PreparedCalibration {
   /// Tells apart what gives different slabs.
-  fileprivate var fingerprint: String {
+  var fingerprint: String {
     guard case .source(let source) = self else { return "none" }
     guard case .statistics(let statistics) = source else { return source.origin }
     var writer = ByteWriter()
@@ -95,7 +100,7 @@ extension PreparedCalibration {
 
 extension ConversionError {
   /// Whether the same conversion can succeed another time.
-  fileprivate var isPassing: Bool {
+  var isPassing: Bool {
     switch self {
     case .cancelled, .output: true
     case .checkpoint(let error): [.vanished, .unreadableFile].contains(error.reason)

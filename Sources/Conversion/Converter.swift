@@ -71,8 +71,8 @@ public struct Converter: Sendable {
     do throws(SlabError) {
       writer = try SlabWriter(
         path: path, profile: profile, replacing: replacing, inputs: checkpoint.files,
-        assets: checkpoint.assets, metadata: metadata(prepared),
-        expectedByteCount: plan.maximumFileByteCount, pool: pool,
+        assets: checkpoint.assets, metadata: metadata(calibration: prepared.origin ?? "none"),
+        expectedByteCount: fileByteCounts(plan).upperBound + journalByteCount(plan), pool: pool,
         fingerprint: fingerprint(prepared), restarting: restarting, isCancelled: isCancelled)
     } catch {
       throw .output(error)
@@ -192,9 +192,7 @@ public struct Converter: Sendable {
   }
 
   private func prepare(_ plan: ConversionPlan) throws(ConversionError) -> PreparedCalibration {
-    guard plan.entries.contains(where: { $0.encoding?.isQuantized == true }) else {
-      return .unwanted
-    }
+    guard plan.isQuantized else { return .unwanted }
     do throws(CalibrationError) {
       return try PreparedCalibration(calibration, of: checkpoint)
     } catch {

@@ -40,7 +40,13 @@ import Testing
       try slab.verify(pool: pool) { _, _ in }
       #expect(slab.fileByteCount == report.fileByteCount)
       let plan = try ConversionPlan(checkpoint, recipe: recipe)
-      #expect(slab.fileByteCount <= plan.maximumFileByteCount)
+      let sizes = Converter(
+        checkpoint: checkpoint, recipe: recipe, calibration: .none, profile: .run, pool: pool
+      ).fileByteCounts(plan)
+      // Nothing is compressed but assets and norms.
+      let norms = plan.entries.reduce(0) { $0 + ($1.encoding == nil ? $1.logicalByteCount : 0) }
+      #expect(sizes.contains(slab.fileByteCount))
+      #expect(sizes.count <= norms + 16384 + 36 * plan.entries.count)
       #expect(
         slab.assets.map(\.bytes) == checkpoint.assets.sorted { $0.name < $1.name }.map(\.bytes))
       #expect(slab.tensors.map(\.name) == checkpoint.tensors.map(\.name))

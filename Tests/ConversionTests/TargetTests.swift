@@ -19,13 +19,14 @@ import Tokenization
   }
 
   private func convert<R>(
-    _ recipe: Recipe, _ body: (_ slab: Slab, _ report: ConversionReport) throws -> R
+    _ recipe: Recipe, _ calibration: Calibration = .bundled,
+    _ body: (_ slab: Slab, _ report: ConversionReport) throws -> R
   ) throws -> R {
     try Place.withTemporaryDirectory { directory in
       let path = directory.appending(path: "model.slab").path
       let report = try Converter(
-        checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: recipe, profile: .run,
-        pool: Self.pool
+        checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: recipe,
+        calibration: calibration, profile: .run, pool: Self.pool
       ).run(to: path)
       return try body(Slab(path: path), report)
     }
@@ -46,11 +47,34 @@ import Tokenization
     #expect(try Recipe(yaml: Array(recipe.yaml.utf8), path: "t").rules == recipe.rules)
   }
 
-  @Test(arguments: [5_600_000, 6_500_000]) func keepsWithinAFileSize(bytes: Int) throws {
+  @Test(arguments: [5_000_000, 5_600_000, 6_500_000, 8_000_000]) func keepsWithinAFileSize(
+    bytes: Int
+  ) throws {
     let choice = try Self.costs.get().choice(for: .fileByteCount(bytes))
     try convert(choice.recipe(named: "t")) { slab, _ in
       #expect(slab.fileByteCount <= bytes)
-      #expect(slab.fileByteCount > bytes * 9 / 10)
+      #expect(slab.fileByteCount > bytes - bytes / 100)
+    }
+  }
+
+  /// Without a text errors count as they are: weighted by statistics, or not at all.
+  @Test func errorsCountAlikeWithoutAText() throws {
+    let checkpoint = try Checkpoint(directory: Pebble.directory.path)
+    let statistics = try ImportanceStatistics.gather(
+      checkpoint, calibration: Calibration(.bundled, tokenCount: 512), pool: Self.pool)
+    let recipe = Recipe(name: "t", rules: [Recipe.Rule(encoding: .q4b16)])
+    for calibration in [Calibration.none, Calibration(.statistics(statistics))] {
+      let costs = try CostMeasurement(
+        checkpoint: checkpoint, calibration: calibration, pool: Self.pool
+      ).run()
+      try convert(recipe, calibration) { slab, _ in
+        for matrix in costs.groups.joined() {
+          let errors = try #require(slab.tensor(named: matrix.entry.tensor.name)?.statistics)
+          #expect(
+            matrix.costs[.q4b16]
+              == (calibration.isWanted ? errors.weightedError : errors.normalizedMeanSquaredError))
+        }
+      }
     }
   }
 
@@ -100,15 +124,19 @@ import Tokenization
         ofTensor: entry.tensor.name, role: entry.role, layer: entry.layer,
         layerCount: costs.layerCount)
     }
-    let bits = TargetSizes(costs).bitsPerWeight(encodings)
+    let sizes = TargetSizes(costs, .bitsPerWeight(5))
+    let bits =
+      Double(sizes.logicalByteCount(encodings)) * 8 / Double(costs.plan.weightCount)
     let choice = try costs.choice(for: .bitsPerWeight(bits + 1e-9))
     #expect(try #require(choice.damage(relativeTo: preset)) <= 1)
   }
 
-  /// At the size of `q4` the chosen encodings are closer to the original. At that of `q4s` there is
+  /// At the size of a preset the chosen encodings are closer to the original. At that of `q4s` there is
   /// nothing to choose: all its matrices but the embedding have the smallest encoding already.
-  @Test func beatsAPresetOfItsSize() throws {
-    let preset = Recipe.q4
+  ///
+  /// - Parameter share: of the preset's divergence, more than what is found; the standard error is 2 %.
+  @Test(arguments: [(Recipe.q4, 1.0), (.balanced, 0.8)])
+  func beatsAPresetOfItsSize(preset: Recipe, share: Double) throws {
     let text = try String(
       contentsOf: Place.goldens.appending(path: "text/quarry-handbook.txt"), encoding: .utf8)
     let reference = try Model(
@@ -131,6 +159,6 @@ import Tokenization
     let chosen = try divergence(choice.recipe(named: "t"))
     print("\(preset) at \(bits) bits: KL \(uniform.0), chosen for the size \(chosen.0)")
     #expect(chosen.byteCount <= uniform.byteCount)
-    #expect(chosen.0 < uniform.0)
+    #expect(chosen.0 < share * uniform.0)
   }
 }

@@ -50,8 +50,6 @@ import Testing
       for key in ["estimated_seconds", "estimated_decode_tokens_per_second_at_most"] {
         #expect(run[key]?.double ?? 0 > 0, "\(key)")
       }
-      #expect(
-        run["memory"]?.array?.compactMap { $0["context"]?.integer } == [4096, 8192])
 
       // What came of it.
       let made = try quarry.run(arguments)
@@ -73,8 +71,6 @@ import Testing
         default: #expect(rule == 5)
         }
       }
-      let bound = try #require(run["slab_bytes_at_most"]?.integer)
-      #expect(bound >= result.fileByteCount && bound < result.fileByteCount * 3 / 2)
       let yaml = directory.appending(path: "again.yaml")
       try Data(try #require(run["recipe_yaml"]?.string).utf8).write(to: yaml)
       #expect(

@@ -13,11 +13,13 @@ public import TensorCore
 /// projection is a KL divergence, brought to the same unit by that of errors in the last layer. Without a text every matrix is as sensitive as
 /// the others.
 public struct CostMeasurement: Sendable {
-  private let checkpoint: Checkpoint
+  let checkpoint: Checkpoint
   private let calibration: Calibration
   private let pool: WorkerPool
   private let progress: @Sendable (_ done: Int, _ total: Int) -> Void
   private let isCancelled: @Sendable () -> Bool
+  /// As for ``Converter``: steps that end sooner behind the last record are recorded with the next.
+  package var recordInterval = Duration.milliseconds(500)
 
   /// - Parameters:
   ///   - progress: called with the bytes of source tensors that are done and those of all.
@@ -34,8 +36,91 @@ public struct CostMeasurement: Sendable {
     self.isCancelled = isCancelled
   }
 
+  /// Refuses a size that no encodings can have, without reading weights.
+  ///
+  /// - Throws: ``TargetError``, ``ConversionError``.
+  public func check(_ target: SizeTarget) throws {
+    let plans = try plans()
+    let state = try MeasurementState(
+      checkpoint, .unwanted, pool: pool, isCancelled: isCancelled)
+    let matrices = plans[0].steps.flatMap { state.matrixGroups($0) }.map { entries in
+      entries.map { entry in
+        EncodingCosts.Matrix(
+          entry, costs: Dictionary(uniqueKeysWithValues: EncodingCosts.candidates.map { ($0, 0) }))
+      }
+    }
+    let inputs =
+      calibration.isWanted ? ImportanceStatistics.expected(checkpoint.configuration) : []
+    // Whether columns get scales is not known yet: the size must be possible in one of the two cases.
+    do {
+      _ = try costs(matrices, plans[0], scaled: [:]).choice(for: target)
+    } catch {
+      let scaled = Dictionary(uniqueKeysWithValues: inputs.map { ($0.name, $0.columns) })
+      guard (try? costs(matrices, plans[0], scaled: scaled).choice(for: target)) != nil else {
+        throw error
+      }
+    }
+  }
+
   /// Reads all weights once.
-  public func run() throws(ConversionError) -> EncodingCosts {
+  ///
+  /// - Parameter journal: keeps what is found for another run; the caller removes it. An error that will
+  ///   not pass removes it, too.
+  public func run(journal: PassJournal? = nil) throws(ConversionError) -> EncodingCosts {
+    do throws(ConversionError) {
+      return try measure(journal)
+    } catch {
+      if error.isCancellation { throw .cancelled(path: checkpoint.directory) }
+      if !error.isPassing { journal?.remove() }
+      throw error
+    }
+  }
+
+  private func measure(_ journal: PassJournal?) throws(ConversionError) -> EncodingCosts {
+    let plans = try plans()
+    let plan = plans[0]
+    var state = try MeasurementState(
+      checkpoint, prepare(), pool: pool, isCancelled: isCancelled)
+    if let journal { try restore(&state, journal, plan) }
+    let total = plan.sourceByteCount
+    var done = plan.steps.prefix(state.stepCount).flatMap(\.entries)
+      .reduce(0) { $0 + $1.tensor.byteCount }
+    let clock = ContinuousClock()
+    var recorded = clock.now
+    for (index, step) in plan.steps.enumerated().dropFirst(state.stepCount) {
+      progress(done, total)
+      try checkUnchanged()
+      try state.measure(plans.map { $0.steps[index] })
+      for entry in step.entries {
+        state.sourceDigests.append(checkpoint.digest(of: entry.tensor, pool: pool))
+        checkpoint.release(entry.tensor)
+        done += entry.tensor.byteCount
+      }
+      state.stepCount += 1
+      let isComplete = state.stepCount == plan.steps.count
+      // The output is measured by what the last layer did, which is not kept.
+      let canGoOn =
+        if case .layer(let layer) = step.kind {
+          layer + 1 < checkpoint.configuration.layerCount
+        } else {
+          isComplete
+        }
+      if let journal, canGoOn, isComplete || clock.now - recorded >= recordInterval {
+        do throws(SlabError) {
+          try journal.record(
+            plan.summary(ofSteps: state.stepCount), payload: state.encoded(isComplete: isComplete))
+        } catch {
+          throw .output(error)
+        }
+        recorded = clock.now
+      }
+    }
+    progress(total, total)
+    return costs(state.groups, plan, scaled: state.scaled)
+  }
+
+  /// What each candidate makes of the checkpoint.
+  private func plans() throws(ConversionError) -> [ConversionPlan] {
     var plans: [ConversionPlan] = []
     for encoding in EncodingCosts.candidates {
       let uniform = Recipe(name: encoding.name, rules: [Recipe.Rule(encoding: encoding)])
@@ -45,50 +130,91 @@ public struct CostMeasurement: Sendable {
         throw .recipe(error)
       }
     }
-    var state = try MeasurementState(
-      checkpoint, calibration: calibration, pool: pool, isCancelled: isCancelled)
-    let total = plans[0].sourceByteCount
-    var done = 0
-    for index in plans[0].steps.indices {
-      let entries = plans[0].steps[index].entries
-      progress(done, total)
-      try state.measure(plans.map { $0.steps[index] })
-      for entry in entries {
-        checkpoint.release(entry.tensor)
-        done += entry.tensor.byteCount
-      }
+    return plans
+  }
+
+  func prepare() throws(ConversionError) -> PreparedCalibration {
+    do throws(CalibrationError) {
+      return try PreparedCalibration(calibration, of: checkpoint)
+    } catch {
+      throw .calibration(error)
     }
-    progress(total, total)
+  }
+
+  private func checkUnchanged() throws(ConversionError) {
+    do throws(CheckpointError) {
+      try checkpoint.checkUnchanged()
+    } catch {
+      throw .checkpoint(error)
+    }
+  }
+
+  /// Goes on behind what an interrupted run recorded, once the source has been found to hold what that
+  /// read.
+  private func restore(
+    _ state: inout MeasurementState, _ journal: PassJournal, _ plan: ConversionPlan
+  ) throws(ConversionError) {
+    guard let resumption = journal.resumption else { return }
+    do throws(SlabError) {
+      try state.restore(resumption.payload, plan: plan, path: journal.path)
+    } catch {
+      throw .output(error)
+    }
+    for (entry, digest) in zip(plan.entries, state.sourceDigests) {
+      if isCancelled() { throw .cancelled(path: checkpoint.directory) }
+      guard checkpoint.digest(of: entry.tensor, pool: pool) == digest else {
+        throw .output(
+          SlabError(
+            .otherJob, path: journal.path, name: entry.tensor.name,
+            "encodings were being chosen here, with \(resumption.summary) measured, but the bytes "
+              + "of this tensor in the checkpoint are others now"))
+      }
+      checkpoint.release(entry.tensor)
+    }
+  }
+
+  /// - Parameter scaled: columns of inputs that may have scales, by name.
+  private func costs(
+    _ groups: [[EncodingCosts.Matrix]], _ plan: ConversionPlan, scaled: [String: Int]
+  ) -> EncodingCosts {
+    let assets = SlabSize.Assets(checkpoint.assets, pool: pool)
     return EncodingCosts(
-      groups: state.groups, plan: plans[0], layerCount: checkpoint.configuration.layerCount,
-      columnScaleCount: state.columnScaleCount)
+      groups: groups, plan: plan, layerCount: checkpoint.configuration.layerCount,
+      columnScaleCount: scaled.values.reduce(0, +)
+    ) { [self] recipe in
+      let converter = Converter(
+        checkpoint: checkpoint, recipe: recipe, calibration: calibration, profile: .run, pool: pool)
+      // A choice names every matrix.
+      guard let plan = try? ConversionPlan(checkpoint, recipe: recipe) else { return .max }
+      return converter.size(.most, plan, assets) { scaled[$0] != nil }.byteCount
+    }
   }
 }
 
 /// What has been measured so far.
-private struct MeasurementState {
+struct MeasurementState {
   private let checkpoint: Checkpoint
   private let pool: WorkerPool
   private let isCancelled: @Sendable () -> Bool
-  private let calibrator: Calibrator?
+  let calibrator: Calibrator?
   /// Nil without a text.
   private let sensitivity: Sensitivity?
-  private(set) var groups: [[EncodingCosts.Matrix]] = []
-  private(set) var columnScaleCount = 0
+  /// Steps of the plan that are done.
+  var stepCount = 0
+  /// Of the source's tensors in these steps, in the order of the plan.
+  var sourceDigests: [Digest] = []
+  /// As ``matrixGroups(_:)`` says of these steps.
+  var groups: [[EncodingCosts.Matrix]] = []
+  /// Columns of inputs that have column scales with any of the encodings, by name.
+  var scaled: [String: Int] = [:]
 
   init(
-    _ checkpoint: Checkpoint, calibration: Calibration, pool: WorkerPool,
+    _ checkpoint: Checkpoint, _ prepared: PreparedCalibration, pool: WorkerPool,
     isCancelled: @escaping @Sendable () -> Bool
   ) throws(ConversionError) {
     self.checkpoint = checkpoint
     self.pool = pool
     self.isCancelled = isCancelled
-    let prepared: PreparedCalibration
-    do throws(CalibrationError) {
-      prepared = try PreparedCalibration(calibration, of: checkpoint)
-    } catch {
-      throw .calibration(error)
-    }
     guard case .source(let source) = prepared else {
       (calibrator, sensitivity) = (nil, nil)
       return
@@ -102,6 +228,15 @@ private struct MeasurementState {
     }
   }
 
+  /// The matrices of a step: those that read one input together, others alone.
+  func matrixGroups(_ step: ConversionPlan.Step) -> [[ConversionPlan.Entry]] {
+    if step.kind == .vectors { return [] }
+    let tied = checkpoint.configuration.tiedEmbeddings
+    let groups = InputGroup.groups(of: step, tiedEmbeddings: tied).map(\.entries)
+    let grouped = Set(groups.joined().map(\.tensor.name))
+    return groups + step.entries.filter { !grouped.contains($0.tensor.name) }.map { [$0] }
+  }
+
   /// Measures one step.
   ///
   /// - Parameter steps: the same step for each candidate.
@@ -110,14 +245,8 @@ private struct MeasurementState {
     if let run = calibrator?.run { sensitivity?.enter(run.state) }
     try calibrator?.advance(to: step.kind)
     if step.kind == .vectors { return }
-    let tied = checkpoint.configuration.tiedEmbeddings
-    var entries = InputGroup.groups(of: step, tiedEmbeddings: tied).map(\.entries)
-    let grouped = Set(entries.joined().map(\.tensor.name))
-    entries += step.entries.filter { !grouped.contains($0.tensor.name) }.map { [$0] }
     var errors: [String: [BlockEncoding: ErrorStatistics]] = [:]
     var forms: [BlockEncoding: [String: WeightMatrix]] = [:]
-    // Inputs that have column scales with any of the encodings.
-    var scaled: [String: Int] = [:]
     for (encoding, step) in zip(EncodingCosts.candidates, steps) {
       let weightings = try calibrator?.weightings(of: step) ?? []
       for weighting in weightings where weighting.scales != nil {
@@ -136,15 +265,12 @@ private struct MeasurementState {
         }
       }
     }
-    columnScaleCount += scaled.values.reduce(0, +)
     let damage = try sensitivity?.damage(
       step.kind, base: forms[Sensitivity.base]!, probes: forms[Sensitivity.probe]!)
-    groups += entries.map { entries in
+    groups += matrixGroups(step).map { entries in
       entries.map { entry in
         EncodingCosts.Matrix(
-          entry: entry,
-          geometry: PanelGeometry(rows: entry.tensor.shape[0], columns: entry.tensor.shape[1])!,
-          costs: Self.costs(errors[entry.tensor.name]!, of: entry, damage: damage))
+          entry, costs: Self.costs(errors[entry.tensor.name]!, of: entry, damage: damage))
       }
     }
   }

@@ -13,6 +13,13 @@ public struct EncodingCosts: Sendable {
     let geometry: PanelGeometry
     /// Of each of ``candidates``; comparable between all matrices of the model.
     let costs: [BlockEncoding: Double]
+
+    /// - Precondition: `entry` is a matrix.
+    init(_ entry: ConversionPlan.Entry, costs: [BlockEncoding: Double]) {
+      self.entry = entry
+      geometry = PanelGeometry(rows: entry.tensor.shape[0], columns: entry.tensor.shape[1])!
+      self.costs = costs
+    }
   }
 
   /// Matrices that read the same input, so that they share the size of their blocks.
@@ -22,6 +29,8 @@ public struct EncodingCosts: Sendable {
   let layerCount: Int
   /// Column scales that a slab will have at most, of four bytes each.
   let columnScaleCount: Int
+  /// Bytes of a slab of profile `run` by a recipe, at most.
+  let fileByteCount: @Sendable (Recipe) -> Int
 
   /// One encoding for each matrix of a group.
   struct Assignment {
@@ -55,27 +64,45 @@ public struct EncodingCosts: Sendable {
   /// - Throws: ``TargetError``, with what is possible.
   public func choice(for target: SizeTarget) throws(TargetError) -> TargetChoice {
     if groups.isEmpty { throw .noMatrices }
-    let sizes = TargetSizes(self)
+    let sizes = TargetSizes(self, target)
     let assignments = groups.map(Self.assignments)
     let items = zip(groups, assignments).map { group, assignments in
       assignments.map { assignment in
         OptionSelection.Option(
-          byteCount: sizes.byteCount(group, assignment.encodings, for: target),
-          cost: assignment.cost)
+          byteCount: sizes.byteCount(group, assignment.encodings), cost: assignment.cost)
       }
     }
-    let smallest = items.reduce(0) { $0 + $1.map(\.byteCount).min()! }
-    let largest = items.reduce(0) { $0 + $1.map(\.byteCount).max()! }
-    let budget = sizes.budget(for: target)
-    guard smallest...largest ~= budget || budget == largest,
-      let selection = OptionSelection(items, budget: budget)
-    else { throw sizes.error(target, smallest: smallest, largest: largest) }
-    var encodings: [String: BlockEncoding] = [:]
-    for (group, (assignments, place)) in zip(groups, zip(assignments, selection.choices)) {
-      for (matrix, encoding) in zip(group, assignments[place].encodings) {
-        encodings[matrix.entry.tensor.name] = encoding
+    func choice(_ places: [Int]) -> TargetChoice {
+      var encodings: [String: BlockEncoding] = [:]
+      for (group, (assignments, place)) in zip(groups, zip(assignments, places)) {
+        for (matrix, encoding) in zip(group, assignments[place].encodings) {
+          encodings[matrix.entry.tensor.name] = encoding
+        }
       }
+      return TargetChoice(target: target, costs: self, encodings: encodings)
     }
-    return TargetChoice(target: target, costs: self, encodings: encodings)
+    func extreme(_ isBetter: (Int, Int) -> Bool) -> TargetChoice {
+      choice(
+        items.map { options in
+          options.indices.min { isBetter(options[$0].byteCount, options[$1].byteCount) }!
+        })
+    }
+    let smallest = extreme(<)
+    let possible = sizes.byteCount(smallest)...sizes.byteCount(extreme(>))
+    guard possible.contains(sizes.limit) else { throw sizes.error(possible) }
+    // Sums of matrices do not say all: the index and the recipe that is recorded depend on the choice.
+    var best = smallest
+    var budget =
+      items.reduce(sizes.limit - possible.lowerBound) { $0 + $1.map(\.byteCount).min()! }
+    for _ in 0..<8 {
+      guard let selection = OptionSelection(items, budget: budget) else { break }
+      let found = choice(selection.choices)
+      let left = sizes.limit - sizes.byteCount(found)
+      if left >= 0, found.damage <= best.damage { best = found }
+      let next = selection.byteCount + left
+      if left >= 0, next < budget + 1024 { break }  // nothing more fits there
+      budget = next
+    }
+    return best
   }
 }

@@ -48,7 +48,13 @@ public struct TargetChoice: Sendable {
   }
 
   /// Logical bits for each weight of the model.
-  public var bitsPerWeight: Double { TargetSizes(costs).bitsPerWeight(encodings) }
+  public var bitsPerWeight: Double {
+    Double(TargetSizes(costs, target).logicalByteCount(encodings)) * 8
+      / Double(costs.plan.weightCount)
+  }
+
+  /// Predicted damage, in a unit of its own.
+  var damage: Double { damage(encodings) }
 
   /// Predicted damage relative to that of a recipe on the same model; below 1 is better. Nil if the recipe
   /// uses encodings that have not been measured, or measures none.

@@ -51,7 +51,7 @@ package struct ByteReader {
   mutating func uint8() throws(SlabError) -> UInt8 { try integer(UInt8.self) }
   mutating func uint16() throws(SlabError) -> UInt16 { try integer(UInt16.self) }
   package mutating func uint32() throws(SlabError) -> UInt32 { try integer(UInt32.self) }
-  mutating func uint64() throws(SlabError) -> UInt64 { try integer(UInt64.self) }
+  package mutating func uint64() throws(SlabError) -> UInt64 { try integer(UInt64.self) }
 
   /// A 64-bit number that must not exceed `limit`.
   package mutating func count(_ what: String, limit: Int) throws(SlabError) -> Int {

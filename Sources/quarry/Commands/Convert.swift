@@ -34,7 +34,12 @@ struct Convert: ParsableCommand {
         --target-bpw and --target-size read the checkpoint twice. The first time every tensor is \
       quantized in every encoding (q4b32, q4b16, q8b32, q8b16), and what that does to the model is \
       predicted from the calibration text; then those are chosen that do the least damage within the \
-      size. The choice is shown, and written as a recipe that makes the same slab again.
+      size. The choice is shown, and written as a recipe that makes the same slab again. What was \
+      measured is kept in OUTPUT.costs.journal until the slab is there, so that an interrupted \
+      conversion goes on behind the last layer that was measured. With --profile ship the file is \
+      smaller than asked for, by what compression saves. Without a text (--calibration none, or \
+      statistics) nothing is known of how much the model depends on each tensor: then the relative \
+      errors of all weights count alike, weighted by importance where there are statistics.
 
       EXAMPLES
         quarry convert granite-3.3-2b-instruct --dry-run
@@ -51,9 +56,16 @@ struct Convert: ParsableCommand {
                          is), done_tensors, total_tensors, done_bytes, total_bytes, seconds
         event "end"      output, root_digest, calibration (null without), slab_bytes, bits_per_weight,
                          seconds, and kinds: tensors of one role and encoding with their error
-        event "dry run"  with --dry-run, the only one: tensors with role, encoding and rule (counted
-                         from 1, the recipe's own before those of its base), recipe_yaml, sizes, disk,
-                         memory, estimates, and problem: why a conversion would fail, or null
+        event "dry run"  with --dry-run, the only one: checkpoint, output, recipe, recipe_yaml, profile,
+                         warnings; tensors with name, role, layer, shape, source_type, encoding,
+                         bytes (exact) and rule (counted from 1, the recipe's own before those of its
+                         base); weights, bits_per_weight (exact), source_bytes, slab_bytes_at_least
+                         and slab_bytes_at_most (apart by what compression may save);
+                         disk_bytes_needed, disk_bytes_free, journal_bytes_at_most;
+                         memory_bytes_available, and memory with an object for each context and kv
+                         (f32, f16, q8): cache_bytes, total_bytes; threads, estimated_seconds,
+                         estimated_decode_tokens_per_second_at_most; and problem: why a conversion
+                         would fail, or null
         event "error"    message: what ended the work; the exit code is not 0
       """)
 
@@ -74,8 +86,14 @@ struct Convert: ParsableCommand {
   var force = false
   @Flag(help: "Discard what an interrupted conversion to this output did.")
   var restart = false
-  @Flag(help: "Say what would come of it, from the headers alone, and write nothing.")
+  @Flag(
+    help: "Say what would come of it, from the headers alone and within a second; write nothing.")
   var dryRun = false
+  @Option(
+    help: ArgumentHelp(
+      "With --dry-run: lengths of context to say the memory for, as in 8192,65536.",
+      valueName: "tokens"))
+  var context: CountList?
   @Flag(name: [.short, .long], help: "A line for every tensor.")
   var verbose = false
   @Flag(help: "Events for programs, one JSON object on a line.")
@@ -85,6 +103,12 @@ struct Convert: ParsableCommand {
     if output == nil, !dryRun { throw ValidationError("Missing expected argument '--output'.") }
     if target.target != nil, recipe != .preset(.q4) {
       throw ValidationError("A recipe leaves nothing to choose: give --recipe or a size.")
+    }
+    if let context {
+      guard dryRun else { throw ValidationError("--context is for --dry-run.") }
+      if context.counts.isEmpty || context.counts.contains(0) {
+        throw ValidationError("--context takes positive numbers of tokens.")
+      }
     }
     if dryRun, target.target != nil {
       throw ValidationError("--dry-run reads no weights, and choosing encodings needs them.")
@@ -104,26 +128,31 @@ struct Convert: ParsableCommand {
   private func work() throws {
     Interrupt.watch()
     let source = try Checkpoint(directory: checkpoint)
-    let recipe = try chooseEncodings(source) ?? self.recipe.load()
+    let chosen = try chooseEncodings(source)
+    let recipe = try chosen?.recipe ?? self.recipe.load()
     let plan = try ConversionPlan(source, recipe: recipe)
     (source.warnings + plan.warnings).forEach(Console.warn)
     try warnAboutText(source)
     if let output, !dryRun {
       try convert(source, plan, recipe, to: output)
+      chosen?.journal.remove()
     } else {
       try show(
         DryRun(
-          source, recipe: recipe, plan: plan, calibrationTokens: calibration.tokenLimit,
-          profile: profile ?? .run, output: output, replacing: force, pool: runtime.makePool()))
+          source, recipe: recipe, plan: plan, calibration: calibration.load(),
+          profile: profile ?? .run, output: output, replacing: force,
+          contexts: context?.counts ?? [], pool: runtime.makePool()))
     }
   }
 
-  /// The recipe for a size; nil unless one is asked for.
-  private func chooseEncodings(_ source: Checkpoint) throws -> Recipe? {
+  /// The recipe for a size, and the journal of choosing it; nil unless one is asked for.
+  private func chooseEncodings(
+    _ source: Checkpoint
+  ) throws -> (recipe: Recipe, journal: PassJournal)? {
     guard let size = target.target, let output else { return nil }
     return try target.recipe(
       for: size, of: source, calibration: calibration.load(), output: output, replacing: force,
-      pool: runtime.makePool()
+      restarting: restart, pool: runtime.makePool()
     ) { json ? Console.note($0) : try Console.write($0 + "\n") }
   }
 

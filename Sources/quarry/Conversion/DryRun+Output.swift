@@ -10,28 +10,41 @@ extension DryRun {
     var lines: [String] = []
     if verbose { lines += [tensorTable, ""] }
     lines += [groupTable, ""]
-    let needed = "\(Format.bytes(disk.neededByteCount)) are needed while converting"
-    let free = disk.availableByteCount.map { "\(Format.bytes($0)) are free" } ?? "no such directory"
     lines += [
-      "slab        at most \(Format.bytes(plan.maximumFileByteCount)), "
-        + "\(Format.decimal(plan.bitsPerWeight, 2)) bits per weight"
-        + (profile == .ship ? "; ship compresses it further" : ""),
-      "disk        \(needed), \(free)",
+      "slab        \(sizeText), \(Format.decimal(plan.bitsPerWeight, 2)) bits per weight",
+      "disk        \(diskText)",
       "conversion  \(conversionText)",
       "decoding    \(decodingText)",
       "memory to run, of which \(availableMemory.map(Format.bytes) ?? "an unknown amount") is "
-        + "available now",
+        + "available now; of that the KV cache (quarry generate --kv)",
       memoryTable,
     ]
     return lines.joined(separator: "\n")
   }
 
+  private var sizeText: String {
+    let (least, most) = (fileByteCounts.lowerBound, fileByteCounts.upperBound)
+    if profile == .ship { return "at most \(Format.bytes(most)), less by what compression saves" }
+    let texts = [Format.bytes(least), Format.bytes(most)]
+    return texts[0] == texts[1] ? "\(texts[0])" : "from \(texts[0]) to \(texts[1])"
+  }
+
+  private var diskText: String {
+    let free = disk.availableByteCount.map { "\(Format.bytes($0)) are free" } ?? "no such directory"
+    return
+      "\(Format.bytes(disk.neededByteCount)) are needed while converting, of which "
+      + "\(Format.bytes(journalByteCount)) to go on after an interruption; \(free)"
+  }
+
   private var conversionText: String {
-    guard let seconds else { return "cannot be estimated here" }
-    let parts = [("quantizing", quantizing), ("calibrating", calibrating), ("reading", reading)]
-      .compactMap { name, seconds in
-        seconds.flatMap { $0 > 0 ? "\(name) \(Format.duration($0))" : nil }
-      }
+    guard let seconds = conversion.seconds else { return "cannot be estimated here" }
+    let parts = [
+      ("quantizing", conversion.quantizing), ("column scales", conversion.scaling),
+      ("calibrating", conversion.calibrating), ("digests", conversion.hashing),
+      ("reading, meanwhile,", conversion.reading),
+    ].compactMap { name, seconds in
+      seconds.flatMap { $0 > 0 ? "\(name) \(Format.duration($0))" : nil }
+    }
     return "about \(Format.duration(seconds)) with \(threadCount) threads "
       + "(\(parts.joined(separator: ", "))), estimated from random weights"
   }
@@ -39,19 +52,23 @@ extension DryRun {
   private var decodingText: String {
     guard let decoding else { return "cannot be estimated here" }
     return
-      "at most \(Format.decimal(decoding, 1)) tokens/s with \(threadCount) threads and a short "
-      + "context; estimated from random weights"
+      "at most about \(Format.decimal(decoding, 1)) tokens/s with \(threadCount) threads and a "
+      + "short context; estimated from products of random weights"
   }
 
   private var memoryTable: String {
-    let rows = zip(contexts, memory).map { context, memory in
-      let fits = availableMemory.map { memory.total <= $0 ? "" : "more than is available" } ?? ""
-      return [
-        "\(context) tokens", Format.bytes(memory.total), Format.bytes(memory.cacheByteCount), fits,
-      ]
+    let rows = memory.map { memory in
+      let least = memory.predictions.map(\.memory.total).min() ?? 0
+      let fits = availableMemory.map { least <= $0 ? "" : "more than is available" } ?? ""
+      return ["  \(memory.context) tokens"]
+        + memory.predictions.flatMap { _, memory in
+          [Format.bytes(memory.total), Format.bytes(memory.cacheByteCount)]
+        } + [fits]
     }
+    let types = memory.first?.predictions.map(\.type.rawValue) ?? []
     return Format.table(
-      ["  context", "total", "f16 cache", ""], rows.map { ["  " + $0[0]] + $0[1...] })
+      ["  context"] + types.flatMap { ["with \($0)", "cache"] } + [""], rows,
+      right: [1, 2, 3, 4, 5, 6])
   }
 
   private var groupTable: String {
@@ -103,21 +120,27 @@ extension DryRun {
       "weights": .integer(plan.weightCount),
       "bits_per_weight": .double(plan.bitsPerWeight),
       "source_bytes": .integer(plan.sourceByteCount),
-      "slab_bytes_at_most": .integer(plan.maximumFileByteCount),
+      "slab_bytes_at_least": .integer(fileByteCounts.lowerBound),
+      "slab_bytes_at_most": .integer(fileByteCounts.upperBound),
+      "journal_bytes_at_most": .integer(journalByteCount),
       "disk_bytes_needed": .integer(disk.neededByteCount),
       "disk_bytes_free": disk.availableByteCount.map { .integer($0) } ?? .null,
       "memory_bytes_available": availableMemory.map { .integer($0) } ?? .null,
-      "memory": .array(
-        zip(contexts, memory).map { context, memory in
-          .object([
-            "context": .integer(context), "total_bytes": .integer(memory.total),
-            "f16_cache_bytes": .integer(memory.cacheByteCount),
-          ])
-        }),
+      "memory": .array(memory.flatMap(json)),
       "threads": .integer(threadCount),
-      "estimated_seconds": seconds.map { .double($0) } ?? .null,
+      "estimated_seconds": conversion.seconds.map { .double($0) } ?? .null,
       "estimated_decode_tokens_per_second_at_most": decoding.map { .double($0) } ?? .null,
     ])
+  }
+
+  private func json(_ memory: ContextMemory) -> [JSONValue] {
+    memory.predictions.map { type, prediction in
+      .object([
+        "context": .integer(memory.context), "kv": .string(type.rawValue),
+        "cache_bytes": .integer(prediction.cacheByteCount),
+        "total_bytes": .integer(prediction.total),
+      ])
+    }
   }
 
   private func json(_ entry: ConversionPlan.Entry) -> JSONValue {

@@ -12,83 +12,71 @@ struct DryRun {
   let plan: ConversionPlan
   /// Nil where no output is named.
   let output: String?
+  /// Bytes of the slab, at least and at most.
+  let fileByteCounts: ClosedRange<Int>
+  /// Bytes of what is kept for another run, at most.
+  let journalByteCount: Int
   /// What is found at the place of the output, or in the working directory.
   let disk: SlabPreflight
-  let memory: [MemoryPrediction]
-  /// Lengths of context that ``memory`` is for.
-  let contexts: [Int]
+  let memory: [ContextMemory]
   let availableMemory: Int?
   let threadCount: Int
-  /// Seconds of quantizing; of the calibration text's products, 0 without one; and of reading the
-  /// checkpoint from where its pages are now, meanwhile. Nil where it could not be measured.
-  let quantizing: Double?
-  let calibrating: Double?
-  let reading: Double?
+  let conversion: ConversionEstimate
   /// Tokens per second that products alone allow; nil where it could not be measured.
   let decoding: Double?
 
-  /// - Parameter calibrationTokens: at most; 0 for a conversion that runs no text.
+  /// What running the slab takes at a length of context, with each kind of cache.
+  struct ContextMemory {
+    let context: Int
+    let predictions: [(type: CacheType, memory: MemoryPrediction)]
+  }
+
+  /// - Parameters:
+  ///   - converter: what would convert the checkpoint.
+  ///   - contexts: lengths of context to run the slab at; empty for usual ones.
   init(
-    _ checkpoint: Checkpoint, recipe: Recipe, plan: ConversionPlan, calibrationTokens: Int,
-    profile: SlabProfile, output: String?, replacing: Bool, pool: WorkerPool
+    _ checkpoint: Checkpoint, recipe: Recipe, plan: ConversionPlan, calibration: Calibration,
+    profile: SlabProfile, output: String?, replacing: Bool, contexts: [Int], pool: WorkerPool
   ) {
     self.checkpoint = checkpoint
     self.recipe = recipe
     self.plan = plan
     self.profile = profile
     self.output = output
+    let converter = Converter(
+      checkpoint: checkpoint, recipe: recipe, calibration: calibration, profile: profile,
+      pool: pool)
+    fileByteCounts = converter.fileByteCounts(plan)
+    journalByteCount = converter.journalByteCount(plan)
     disk = SlabPreflight(
       path: output ?? "model.slab", replacing: replacing || output == nil,
-      inputs: output == nil ? [] : checkpoint.files, expectedByteCount: plan.maximumFileByteCount)
+      inputs: output == nil ? [] : checkpoint.files,
+      expectedByteCount: fileByteCounts.upperBound + journalByteCount)
     let configuration = checkpoint.configuration
-    let longest = configuration.contextLength
-    contexts = [4096, 32768, 131072].filter { $0 < longest } + (longest <= 131072 ? [longest] : [])
-    memory = contexts.map {
-      MemoryPrediction(
-        weightByteCount: plan.logicalByteCount, configuration: configuration, contextLength: $0)
+    memory = (contexts.isEmpty ? Self.usualContexts(configuration.contextLength) : contexts).map {
+      context in
+      ContextMemory(
+        context: context,
+        predictions: CacheType.allCases.map { type in
+          (
+            type,
+            MemoryPrediction(
+              weightByteCount: plan.logicalByteCount, configuration: configuration,
+              contextLength: context, cacheType: type)
+          )
+        })
     }
     availableMemory = SystemMemory.availableByteCount
     threadCount = pool.threadCount
-
     let probe = SpeedProbe(pool: pool)
-    quantizing = Self.seconds(plan.entries, { $0.tensor.elementCount }, probe.quantizing)
-    let isQuantized = plan.entries.contains { $0.encoding?.isQuantized == true }
-    let products = plan.layerEntries.reduce(0) { $0 + $1.tensor.elementCount }
-    calibrating =
-      calibrationTokens == 0 || !isQuantized
-      ? 0
-      : probe.calibrating().flatMap { rate in
-        // The layers are put into 8 bits first.
-        probe.quantizing(.q8b16).map {
-          Double(products) * Double(calibrationTokens) / rate + Double(products) / $0
-        }
-      }
-    reading = checkpoint.files.first { $0.hasSuffix(".safetensors") }
-      .flatMap(SpeedProbe.reading).map { Double(plan.sourceByteCount) / $0 }
-    decoding = Self.seconds(plan.decodedEntries, { $0.logicalByteCount }, probe.decoding)
-      .map { 1 / $0 }
+    conversion = ConversionEstimate(
+      plan, of: checkpoint, calibration: calibration,
+      slabByteCount: fileByteCounts.upperBound, probe: probe)
+    decoding = probe.decoding(plan.decodedEntries)
   }
 
-  /// About how long a conversion takes.
-  var seconds: Double? {
-    guard let quantizing, let calibrating else { return nil }
-    return max(quantizing + calibrating, reading ?? 0)
-  }
-
-  /// Time for amounts of work at a measured rate for each encoding.
-  private static func seconds(
-    _ entries: [ConversionPlan.Entry], _ amount: (ConversionPlan.Entry) -> Int,
-    _ rate: (BlockEncoding) -> Double?
-  ) -> Double? {
-    var amounts: [BlockEncoding: Int] = [:]
-    for entry in entries {
-      if let encoding = entry.encoding { amounts[encoding, default: 0] += amount(entry) }
-    }
-    var seconds = 0.0
-    for (encoding, amount) in amounts {
-      guard let rate = rate(encoding) else { return nil }
-      seconds += Double(amount) / rate
-    }
-    return seconds
+  /// Up to the longest that the model takes.
+  private static func usualContexts(_ longest: Int) -> [Int] {
+    [4096, 32768, 131072].filter { $0 < longest } + (longest <= 131072 ? [longest] : [])
   }
 }

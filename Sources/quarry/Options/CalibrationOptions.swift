@@ -32,11 +32,6 @@ struct CalibrationOptions: ParsableArguments {
     }
   }
 
-  /// Tokens that a text has at most; 0 where none is run.
-  var tokenLimit: Int {
-    calibration == "none" || calibration?.hasSuffix(".safetensors") == true ? 0 : calibrationTokens
-  }
-
   /// Says what was not as one would expect.
   static func warn(_ outcome: CalibrationOutcome) {
     switch outcome {

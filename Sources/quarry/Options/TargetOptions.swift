@@ -46,39 +46,68 @@ struct TargetOptions: ParsableArguments {
 
   /// Chooses encodings, says which, and writes them as a recipe.
   ///
+  /// What is measured for that is kept in a journal, in case the work is interrupted.
+  ///
   /// - Parameters:
   ///   - target: ``target``.
   ///   - output: the slab that will be written.
-  ///   - replacing: whether the recipe's file may exist.
+  ///   - replacing: whether slab and recipe may exist.
+  ///   - restarting: whether what an interrupted run measured is discarded.
   ///   - show: what is given the table.
+  /// - Returns: also the journal, to be removed once there is a slab.
   func recipe(
     for target: SizeTarget, of source: Checkpoint, calibration: Calibration, output: String,
-    replacing: Bool, pool: WorkerPool, show: (String) throws -> Void
-  ) throws -> Recipe {
+    replacing: Bool, restarting: Bool, pool: WorkerPool, show: (String) throws -> Void
+  ) throws -> (recipe: Recipe, journal: PassJournal) {
     let path = writeRecipe ?? output + ".recipe.yaml"
-    if !replacing, FileManager.default.fileExists(atPath: path) {
-      throw InputError(
-        "\(path) exists already; convert with --recipe \(path) to use it, or give --force to choose again"
-      )
-    }
     let progress = Progress("choosing encodings")
     let measurement = CostMeasurement(
       checkpoint: source, calibration: calibration, pool: pool,
       progress: { progress.update($0, of: $1) }, isCancelled: { Interrupt.isRequested })
-    let result = Result { () throws(ConversionError) in try measurement.run() }
+    try measurement.check(target)
+    let directory = URL(filePath: path).deletingLastPathComponent().path
+    guard FileManager.default.isWritableFile(atPath: directory) else {
+      throw InputError("cannot write \(path): \(directory) is no directory that can be written to")
+    }
+    let journal = try measurement.journal(for: output, restarting: restarting)
+    // An interrupted run may have written the recipe, which will be the same again.
+    let existing = replacing ? nil : FileManager.default.contents(atPath: path)
+    let refusal = InputError(
+      "\(path) exists already; convert with --recipe \(path) to use it, or give --force to choose again"
+    )
+    if existing != nil, journal.resumption == nil { throw refusal }
+    let place = SlabPreflight(
+      path: output, replacing: replacing, inputs: source.files, expectedByteCount: 0)
+    if let problem = place.problem { throw problem }
+    if let resumption = journal.resumption {
+      Console.note("choosing encodings: \(resumption.summary) were measured before")
+    }
+    let result = Result { () throws(ConversionError) in try measurement.run(journal: journal) }
     progress.finish()
     if case .failure(let error) = result, case .cancelled = error {
-      throw Interrupt.ended(without: output)
+      guard let kept = journal.recorded else { throw Interrupt.ended(without: output) }
+      Console.note(
+        "interrupted: what was measured of \(kept) is kept in \(journal.path); run the same command "
+          + "to go on, or remove the file")
+      throw Interrupt.exitCode
     }
-    let choice = try result.get().choice(for: target)
+    let costs = try result.get()
+    let choice: TargetChoice
+    do {
+      choice = try costs.choice(for: target)
+    } catch {
+      Console.note("\(journal.path) keeps what was measured: another size takes no time")
+      throw error
+    }
     let recipe = choice.recipe(named: recipeName)
+    if let existing, existing != Data(recipe.yaml.utf8) { throw refusal }
     do {
       try recipe.yaml.write(toFile: path, atomically: true, encoding: .utf8)
     } catch {
       throw InputError("cannot write \(path): \(InputFiles.reason(error))")
     }
     try show(choice.table + "\nrecipe \(path)\n")
-    return recipe
+    return (recipe, journal)
   }
 }
 
@@ -111,7 +140,7 @@ extension TargetChoice {
         "\(row.tensorCount)", "\(row.weightCount)", Format.decimal(row.damageShare * 100, 1),
       ]
     }
-    let beside = [Recipe.q4s, .q4, .q8s, .q8].compactMap { recipe in
+    let beside = [Recipe.q4s, .q4, .balanced, .q8s, .q8].compactMap { recipe in
       damage(relativeTo: recipe).map { "\(Format.significant($0)) times that of \(recipe.name)" }
     }
     return """

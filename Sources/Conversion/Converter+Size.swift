@@ -1,0 +1,90 @@
+import Inference
+import ModelFiles
+import TensorCore
+
+/// What a conversion needs of the disk, known from headers.
+extension Converter {
+  /// Bytes of the slab, at least and at most. Matrices of profile `run` count exactly, assets are
+  /// compressed to find out; what vectors, column scales and everything of profile `ship` are
+  /// compressed to shows only when they are written.
+  public func fileByteCounts(_ plan: ConversionPlan) -> ClosedRange<Int> {
+    let assets = SlabSize.Assets(checkpoint.assets, pool: pool)
+    let most = size(.most, plan, assets) { _ in true }.byteCount
+    return min(size(.least, plan, assets) { _ in false }.byteCount, most)...most
+  }
+
+  /// Bytes that what is kept for another run takes at most, beside the unfinished slab: the old journal
+  /// stays until the next one is complete.
+  public func journalByteCount(_ plan: ConversionPlan) -> Int {
+    let size = size(.most, plan, SlabSize.Assets([], pool: pool)) { _ in true }
+    let columns = ImportanceStatistics.expected(checkpoint.configuration)
+    let moments = columns.reduce(0) { $0 + 4 * $1.columns + 300 }
+    let tokenLimit = calibration.tokenLimit
+    let state = tokenLimit * checkpoint.configuration.hiddenSize * 4 + moments
+    let isRun = tokenLimit > 0 && plan.isQuantized
+    return 2 * (size.indexByteCount + 400 * plan.entries.count + (isRun ? state : 0) + 1 << 16)
+  }
+
+  /// - Parameter isScaled: asked for the name of every input whether its columns get scales.
+  func size(
+    _ bound: SlabSize.Bound, _ plan: ConversionPlan, _ assets: SlabSize.Assets,
+    isScaled: (String) -> Bool
+  ) -> SlabSize {
+    let tied = checkpoint.configuration.tiedEmbeddings
+    let origin =
+      switch calibration.source {
+      case .none: "none"
+      case .statistics(let statistics): statistics.origin
+      case .bundled, .text: "\(calibration.tokenLimit) tokens, sha256 \(Digest(of: []))"
+      }
+    var size = SlabSize(
+      bound, profile: profile, assets: assets, metadata: metadata(calibration: origin))
+    for step in plan.steps {
+      let groups =
+        !calibration.isWanted ? [] : InputGroup.groups(of: step, tiedEmbeddings: tied)
+      let scaled = groups.filter { group in
+        isScaled(group.name) && group.entries.contains { $0.encoding?.isQuantized == true }
+      }
+      for entry in step.entries {
+        let isQuantized = entry.encoding?.isQuantized == true
+        size.append(
+          name: entry.tensor.name, shape: entry.tensor.shape, encoding: entry.encoding,
+          columnScales: isQuantized
+            ? scaled.first { $0.contains(entry) }?.columnScalesName : nil,
+          isWeighted: isQuantized && groups.contains { $0.contains(entry) })
+      }
+      for group in scaled {
+        size.append(
+          name: group.columnScalesName,
+          shape: [group.input.columnCount(checkpoint.configuration)], encoding: nil)
+      }
+    }
+    return size
+  }
+}
+
+extension ConversionPlan {
+  /// Whether the recipe quantizes anything, so that calibration makes sense.
+  public var isQuantized: Bool { entries.contains { $0.encoding?.isQuantized == true } }
+
+  /// Matrices whose errors a calibration weighs, and whose input columns it tries scales on: those
+  /// that read a known input.
+  public func calibratedEntries(tiedEmbeddings: Bool) -> [Entry] {
+    steps.flatMap { InputGroup.groups(of: $0, tiedEmbeddings: tiedEmbeddings) }
+      .flatMap(\.entries).filter { $0.encoding?.isQuantized == true }
+  }
+}
+
+extension Calibration {
+  /// Whether errors are to be weighed by anything.
+  public var isWanted: Bool { if case .none = source { false } else { true } }
+
+  /// Tokens of a text that are run at most; 0 without a text. A token has at least one byte.
+  public var tokenLimit: Int {
+    switch source {
+    case .none, .statistics: 0
+    case .bundled: min(tokenCount, Self.bundledText.utf8.count)
+    case .text(let text): min(tokenCount, text.utf8.count)
+    }
+  }
+}
