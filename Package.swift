@@ -83,7 +83,8 @@ let package = Package(
     .testTarget(
       name: "ConversionTests",
       dependencies: [
-        "Conversion", "Inference", "ModelFiles", "Pebble", "TensorCore", "JSON", "TestSupport",
+        "Conversion", "Inference", "ModelFiles", "Pebble", "Quantization", "TensorCore", "JSON",
+        "TestSupport",
       ],
       swiftSettings: swift),
     .testTarget(

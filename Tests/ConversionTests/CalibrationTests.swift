@@ -1,6 +1,7 @@
 import Foundation
 import ModelFiles
 import Pebble
+import Quantization
 import TensorCore
 import TestSupport
 import Testing
@@ -207,6 +208,73 @@ import Testing
     }
     #expect(throws: CalibrationError.state) {
       try state.dropLast().withUnsafeBytes { try run.restore($0) }
+    }
+  }
+
+  /// Every group of matrices that read one input has an exponent of its own.
+  @Test func exponentsAreThoseOfTheGroups() throws {
+    let checkpoint = try Self.pebble.get()
+    let pool = WorkerPool(threadCount: 2)
+    let statistics = try ImportanceStatistics.gather(
+      checkpoint, calibration: Self.short, pool: pool)
+    try Place.withTemporaryDirectory { directory in
+      let path = directory.appending(path: "a.slab").path
+      _ = try convert(checkpoint, .q8, Calibration(.statistics(statistics)), to: path)
+      let slab = try Slab(path: path)
+      var exponents: Set<Double> = []
+      for (name, importance) in statistics.moments {
+        let scales =
+          slab.tensor(named: name + ".column_scales") == nil
+          ? [Float](repeating: 1, count: importance.count)
+          : try slab.values(named: name + ".column_scales")
+        var found: Double?
+        for exponent in ColumnScaling.exponents where found == nil {
+          let candidate = ColumnScaling.scales(importance: importance, exponent: exponent)
+          let values = UnsafeBufferPointer(start: candidate.pointer, count: candidate.columns)
+          if values.elementsEqual(scales) { found = exponent }
+        }
+        exponents.insert(try #require(found, "\(name)"))
+      }
+      #expect(exponents.count > 1, "\(exponents)")
+    }
+  }
+
+  /// A weight that a column scale would push out of float32's range: its group goes without scales, and
+  /// the others keep theirs.
+  @Test(arguments: [0, 1, 255]) func weightsNearTheEndOfTheRange(row: Int) throws {
+    let statistics = try ImportanceStatistics.gather(
+      try Self.pebble.get(), calibration: Self.short, pool: WorkerPool(threadCount: 2))
+    try Place.withTemporaryDirectory { directory in
+      let copy = directory.appending(path: "pebble")
+      try FileManager.default.copyItem(at: Pebble.directory, to: copy)
+      let name = "model.layers.2.self_attn.q_proj.weight"
+      let source = try Checkpoint(directory: copy.path)
+      let tensor = try #require(source.descriptor(named: name))
+      #expect(tensor.elementType == .bf16)
+      // In the column that counts most, whose scale is the smallest.
+      let importance = try #require(statistics.moments["model.layers.2.self_attn.input"])
+      let column = try #require(importance.indices.max { importance[$0] < importance[$1] })
+      let handle = try FileHandle(forUpdating: URL(filePath: source.path(of: tensor)))
+      let index = row * tensor.shape[1] + column
+      try handle.seek(toOffset: UInt64(tensor.byteRange.lowerBound + 2 * index))
+      try handle.write(contentsOf: Data([0x7F, 0x7F]))  // the largest bfloat16
+      try handle.close()
+      let path = directory.appending(path: "a.slab").path
+      for recipe in [Recipe.q4, .q8s] {
+        let report = try Converter(
+          checkpoint: Checkpoint(directory: copy.path), recipe: recipe,
+          calibration: Calibration(.statistics(statistics)), profile: .run,
+          pool: WorkerPool(threadCount: 2), replacing: true
+        ).run(to: path)
+        for kind in report.kinds { #expect(kind.normalizedMeanSquaredError.isFinite) }
+        let slab = try Slab(path: path)
+        #expect(slab.tensor(named: name)?.columnScales == nil)
+        #expect(slab.tensors.contains { $0.columnScales != nil })
+        let matrix = try slab.matrix(named: name, pool: WorkerPool(threadCount: 1))
+        var values = [Float](repeating: 0, count: tensor.shape[1])
+        matrix.copyRow(row, into: &values)
+        #expect(values.allSatisfy { $0.isFinite } && values[column] > 3e38)
+      }
     }
   }
 

@@ -46,8 +46,14 @@ final class CalibrationRun {
 
   /// Takes all tokens through layer `index`, which must be the next one.
   ///
+  /// - Parameter progress: called before the first window and after each, with the tokens that are done
+  ///   and all.
   /// - Returns: the mean squares of what its linear layers read.
-  func run(layer index: Int) throws(ConversionError) -> [LinearInput: [Float]] {
+  func run(
+    layer index: Int, progress: (_ done: Int, _ count: Int) -> Void
+  ) throws(ConversionError) -> [LinearInput: [Float]] {
+    let tokenCount = lengths.reduce(0, +)
+    progress(0, tokenCount)
     let configuration = checkpoint.configuration
     let weights: LayerWeights
     do {
@@ -67,13 +73,16 @@ final class CalibrationRun {
     for input in LinearInput.ofLayer {
       moments[input] = SecondMoments(columns: input.columnCount(configuration))
     }
-    for window in windows {
+    var done = 0
+    for (window, length) in zip(windows, lengths) {
       if isCancelled() { throw .cancelled(path: checkpoint.directory) }
       do throws(InferenceError) {
         try pass.run(weights, over: window) { moments[$0.kind]!.add($0, pool: pool) }
       } catch {
         throw .calibration(.run(error))
       }
+      done += length
+      progress(done, tokenCount)
     }
     return moments.mapValues(\.means)
   }

@@ -47,11 +47,17 @@ final class Calibrator {
   }
 
   /// Runs what a step's weights need: the layer, or after the last one the final norm.
-  func advance(to kind: ConversionPlan.Step.Kind) throws(ConversionError) {
+  ///
+  /// - Parameter progress: called while a layer runs, with it, the tokens behind it, and all.
+  func advance(
+    to kind: ConversionPlan.Step.Kind,
+    progress: (_ layer: Int, _ done: Int, _ count: Int) -> Void = { _, _, _ in }
+  ) throws(ConversionError) {
     guard let run else { return }
     switch kind {
     case .layer(let layer):
-      for (input, moments) in try run.run(layer: layer) {
+      let moments = try run.run(layer: layer) { progress(layer, $0, $1) }
+      for (input, moments) in moments {
         statistics.moments[input.name(layer: layer)] = moments
       }
     case .vectors:
@@ -95,7 +101,11 @@ final class Calibrator {
     switch outcome {
     case .success(0): return nil
     case .success(let exponent):
-      return ColumnScaling.scales(importance: importance, exponent: exponent)
+      let scales = ColumnScaling.scales(importance: importance, exponent: exponent)
+      let isApplicable = matrices.allSatisfy {
+        ColumnScaling.keepsFinite($0.source, dividedBy: scales, pool: pool)
+      }
+      return isApplicable ? scales : nil
     // A weight that is not finite: encoding the whole matrix says where.
     case .failure(.nonFinite): return nil
     case .failure(let error):
