@@ -12,10 +12,21 @@ extension Converter {
     public let doneTensorCount: Int
     /// Tensors of the source.
     public let totalTensorCount: Int
-    /// The tensor that comes next; nil at the end.
-    public let tensor: String?
-    /// The tensor that has just been done; nil at the beginning.
+    /// What comes next.
+    public let stage: Stage
+    /// The tensor that has just been done; nil where something else has happened.
     public let finished: FinishedTensor?
+  }
+
+  /// What a conversion is at.
+  public enum Stage: Sendable, Equatable {
+    /// The calibration text runs through a decoder layer (`layer` of 0..<`layerCount`), of whose matrices
+    /// none is written yet: `doneTokenCount` of its tokens are behind it.
+    case calibrating(layer: Int, layerCount: Int, doneTokenCount: Int, tokenCount: Int)
+    /// A tensor is encoded and written.
+    case encoding(tensor: String)
+    /// All tensors are done; the source files are still being hashed, or the slab gets its name.
+    case completing
   }
 
   /// A tensor that has been written.
@@ -33,27 +44,51 @@ struct ConversionProgress {
   private let totalByteCount: Int
   private var doneByteCount = 0
   private var doneTensorCount = 0
-  private var finished: Converter.FinishedTensor?
 
   init(_ plan: ConversionPlan) {
     self.plan = plan
     totalByteCount = plan.sourceByteCount
   }
 
-  var current: Converter.Progress {
-    let entries = plan.entries
-    return Converter.Progress(
-      doneByteCount: doneByteCount, totalByteCount: totalByteCount,
-      doneTensorCount: doneTensorCount, totalTensorCount: entries.count,
-      tensor: doneTensorCount < entries.count ? entries[doneTensorCount].tensor.name : nil,
-      finished: finished)
+  /// Before the next tensor, or behind the last.
+  var current: Converter.Progress { progress() }
+
+  /// While a decoder layer calibrates.
+  func calibrating(layer: Int, done: Int, of count: Int) -> Converter.Progress {
+    let layerCount = plan.steps.count { if case .layer = $0.kind { true } else { false } }
+    return progress(
+      .calibrating(layer: layer, layerCount: layerCount, doneTokenCount: done, tokenCount: count))
+  }
+
+  /// Tensors that an earlier run did.
+  mutating func skip(_ count: Int) {
+    for _ in 0..<count { advance() }
   }
 
   /// The tensor that was next is done.
-  mutating func finish(_ statistics: ErrorStatistics?) {
+  mutating func finish(_ statistics: ErrorStatistics?) -> Converter.Progress {
+    let entry = advance()
+    return progress(finished: Converter.FinishedTensor(entry: entry, statistics: statistics))
+  }
+
+  @discardableResult
+  private mutating func advance() -> ConversionPlan.Entry {
     let entry = plan.entries[doneTensorCount]
-    finished = Converter.FinishedTensor(entry: entry, statistics: statistics)
     doneByteCount += entry.tensor.byteCount
     doneTensorCount += 1
+    return entry
+  }
+
+  private func progress(
+    _ stage: Converter.Stage? = nil, finished: Converter.FinishedTensor? = nil
+  ) -> Converter.Progress {
+    let entries = plan.entries
+    let next =
+      doneTensorCount < entries.count
+      ? Converter.Stage.encoding(tensor: entries[doneTensorCount].tensor.name) : .completing
+    return Converter.Progress(
+      doneByteCount: doneByteCount, totalByteCount: totalByteCount,
+      doneTensorCount: doneTensorCount, totalTensorCount: entries.count, stage: stage ?? next,
+      finished: finished)
   }
 }

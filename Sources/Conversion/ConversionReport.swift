@@ -17,6 +17,10 @@ public struct ConversionReport: Sendable {
     public internal(set) var logicalByteCount = 0
     /// Mean over the tensors, by their number of weights; 0 for plain tensors, which are exact.
     public internal(set) var normalizedMeanSquaredError = 0.0
+    /// The same with squares weighed by importance; nil where no tensor has that.
+    public var weightedError: Double? { weighted.count > 0 ? weighted.mean : nil }
+    /// Over the tensors that have a weighted error, by their number of weights.
+    private var weighted = (mean: 0.0, count: 0)
     /// Largest difference of a weight to its original.
     public internal(set) var maximumAbsoluteError = 0.0
     /// Of the tensor with the smallest.
@@ -42,6 +46,11 @@ public struct ConversionReport: Sendable {
       weightCount += weights
       logicalByteCount += entry.logicalByteCount
       guard let statistics else { return }
+      if let error = statistics.weightedError {
+        let count = weighted.count + weights
+        weighted.mean += (error - weighted.mean) * Double(weights) / Double(count)
+        weighted.count = count
+      }
       maximumAbsoluteError = max(maximumAbsoluteError, statistics.maximumAbsoluteError)
       minimumCosineSimilarity = min(minimumCosineSimilarity, statistics.cosineSimilarity)
       if error > worstTensor?.normalizedMeanSquaredError ?? 0 {
@@ -53,6 +62,14 @@ public struct ConversionReport: Sendable {
   /// Kinds as they are met.
   struct Kinds {
     private var kinds: [Kind] = []
+
+    init() {}
+
+    /// Of tensors that a slab holds already.
+    init(_ entries: some Sequence<ConversionPlan.Entry>, in tensors: [SlabTensor]) {
+      let statistics = Dictionary(tensors.map { ($0.name, $0.statistics) }) { first, _ in first }
+      for entry in entries { add(entry, statistics[entry.tensor.name] ?? nil) }
+    }
 
     mutating func add(_ entry: ConversionPlan.Entry, _ statistics: ErrorStatistics?) {
       let known = kinds.firstIndex { $0.role == entry.role && $0.encoding == entry.encoding }
@@ -86,6 +103,10 @@ public struct ConversionReport: Sendable {
   public let rootDigest: Digest
   /// What an interrupted conversion had done that this one went on behind; nil where there was none.
   public let resumedAfter: String?
+  /// Whether that had finished the slab, and only its journal was left to be removed.
+  public let wasFinished: Bool
+  /// Bytes of the source's tensors that this run converted: all, unless another had begun.
+  public let convertedByteCount: Int
   /// From the start of the conversion to the slab being on the disk.
   public let duration: Duration
 

@@ -17,6 +17,14 @@ extension Converter {
     return Fingerprint(own + checkpoint.fingerprint)
   }
 
+  /// The slab, where the same conversion was interrupted when it was there already.
+  func finishedSlab(at path: String, _ calibration: PreparedCalibration) -> Slab? {
+    restarting
+      ? nil
+      : SlabWriter.finishedSlab(
+        at: path, profile: profile, fingerprint: fingerprint(calibration))
+  }
+
   /// Where the slab comes from: nothing that depends on the machine, the time or the place.
   ///
   /// Digests of the source files are known at the end only.

@@ -15,7 +15,7 @@ public struct Converter: Sendable {
   let profile: SlabProfile
   let pool: WorkerPool
   let replacing: Bool
-  private let restarting: Bool
+  let restarting: Bool
   private let progress: @Sendable (Progress) -> Void
   let resumed: @Sendable (String) -> Void
   let isCancelled: @Sendable () -> Bool
@@ -30,7 +30,8 @@ public struct Converter: Sendable {
   ///   - restarting: whether what an interrupted conversion did is discarded; otherwise this one goes on
   ///     behind it.
   ///   - resumed: called if so, with what was done: "12 of 40 layers".
-  ///   - progress: called at the beginning and after every tensor, on the thread that converts.
+  ///   - progress: called at the beginning, after every tensor and while a layer calibrates, on the
+  ///     thread that converts.
   ///   - isCancelled: asked often, on any thread; once true, the conversion ends soon, also in the
   ///     middle of a large tensor.
   public init(
@@ -67,6 +68,14 @@ public struct Converter: Sendable {
       throw .recipe(error)
     }
     let prepared = try prepare(plan)
+    if let slab = finishedSlab(at: path, prepared) {
+      return ConversionReport(
+        recipe: recipe, calibration: prepared.outcome(nil), profile: profile,
+        kinds: ConversionReport.Kinds(plan.entries, in: slab.tensors).all,
+        sourceByteCount: plan.sourceByteCount, fileByteCount: slab.fileByteCount,
+        rootDigest: slab.rootDigest, resumedAfter: plan.summary(ofSteps: plan.steps.count),
+        wasFinished: true, convertedByteCount: 0, duration: clock.now - start)
+    }
     let writer: SlabWriter
     do throws(SlabError) {
       writer = try SlabWriter(
@@ -77,15 +86,16 @@ public struct Converter: Sendable {
     } catch {
       throw .output(error)
     }
-    let kinds: [ConversionReport.Kind]
+    let written: (kinds: [ConversionReport.Kind], convertedByteCount: Int)
     let outcome: CalibrationOutcome
     let slab: Slab
     do throws(ConversionError) {
       let hashing = SourceHashing(checkpoint)
       let calibrator = try calibrator(prepared)
-      kinds = try write(plan, calibrator, to: writer, path)
+      written = try write(plan, calibrator, to: writer, path)
       outcome = prepared.outcome(calibrator)
       try source { () throws(CheckpointError) in try checkpoint.checkUnchanged() }
+      guard hashing.wait(unless: isCancelled) else { throw ConversionError.cancelled(path: path) }
       let digests = try source { () throws(CheckpointError) in try hashing.lines() }
       do throws(SlabError) {
         try writer.setMetadata(Self.sourceDigestsKey, digests)
@@ -98,30 +108,32 @@ public struct Converter: Sendable {
       throw ended(error, writer, path: path)
     }
     return ConversionReport(
-      recipe: recipe, calibration: outcome, profile: profile, kinds: kinds,
+      recipe: recipe, calibration: outcome, profile: profile, kinds: written.kinds,
       sourceByteCount: plan.sourceByteCount, fileByteCount: slab.fileByteCount,
       rootDigest: slab.rootDigest, resumedAfter: writer.resumption?.summary,
+      wasFinished: false, convertedByteCount: written.convertedByteCount,
       duration: clock.now - start)
   }
 
   private func write(
     _ plan: ConversionPlan, _ calibrator: Calibrator?, to writer: SlabWriter, _ path: String
-  ) throws(ConversionError) -> [ConversionReport.Kind] {
+  ) throws(ConversionError) -> (kinds: [ConversionReport.Kind], convertedByteCount: Int) {
     var state = try restore(writer, plan: plan, calibrator, path: path)
-    var kinds = ConversionReport.Kinds()
+    let doneCount = state.sourceDigests.count
+    var kinds = ConversionReport.Kinds(
+      plan.entries.prefix(doneCount), in: writer.resumption?.tensors ?? [])
     var progress = ConversionProgress(plan)
-    for entry in plan.entries.prefix(state.sourceDigests.count) {
-      let tensor = writer.resumption?.tensors.first { $0.name == entry.tensor.name }
-      kinds.add(entry, tensor?.statistics)
-      progress.finish(tensor?.statistics)
-    }
+    progress.skip(doneCount)
+    let doneByteCount = progress.current.doneByteCount
     self.progress(progress.current)
     let clock = ContinuousClock()
     var recorded = clock.now
     for (index, step) in plan.steps.enumerated().dropFirst(state.stepCount) {
       try source { () throws(CheckpointError) in try checkpoint.checkUnchanged() }
       if isCancelled() { throw .cancelled(path: path) }
-      try calibrator?.advance(to: step.kind)
+      try calibrator?.advance(to: step.kind) { layer, done, count in
+        self.progress(progress.calibrating(layer: layer, done: done, of: count))
+      }
       if index + 1 < plan.steps.count {
         for entry in plan.steps[index + 1].entries { checkpoint.prefetch(entry.tensor) }
       }
@@ -133,8 +145,7 @@ public struct Converter: Sendable {
         kinds.add(entry, statistics)
         state.sourceDigests.append(checkpoint.digest(of: entry.tensor, pool: pool))
         checkpoint.release(entry.tensor)
-        progress.finish(statistics)
-        self.progress(progress.current)
+        self.progress(progress.finish(statistics))
       }
       try writeColumnScales(weightings, to: writer)
       state.stepCount += 1
@@ -147,7 +158,7 @@ public struct Converter: Sendable {
       }
     }
     if isCancelled() { throw .cancelled(path: path) }
-    return kinds.all
+    return (kinds.all, plan.sourceByteCount - doneByteCount)
   }
 
   private func write(

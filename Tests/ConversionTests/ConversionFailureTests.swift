@@ -60,7 +60,9 @@ import Testing
       var converter = Converter(
         checkpoint: checkpoint, recipe: .q8, calibration: .none, profile: profile,
         pool: WorkerPool(threadCount: 2),
-        progress: { step in last.withLock { $0 = step.tensor } },
+        progress: { step in
+          if case .encoding(let tensor) = step.stage { last.withLock { $0 = tensor } }
+        },
         isCancelled: {
           last.withLock({ $0 }) == largest.name
             && calls.add(1, ordering: .relaxed).newValue == 3

@@ -132,21 +132,40 @@ import Testing
       let (first, last) = (try #require(events.first), try #require(events.last))
       #expect(first["event"] == "begin" && first["tensors"]?.integer == Self.tensors(result).count)
       let names = Self.names(events, "tensor")
-      #expect(events.count == names.count + 2)
+      let calibrations = events.filter { $0["event"]?.string == "calibration" }
+      #expect(events.count == names.count + calibrations.count + 2)
       #expect(names.sorted() == Self.tensors(result).map(\.name).sorted())
-      for (index, event) in events.dropFirst().dropLast().enumerated() {
+      let tensors = events.filter { $0["event"]?.string == "tensor" }
+      for (index, event) in tensors.enumerated() {
         #expect(event["done_tensors"]?.integer == index + 1)
         let stored = try #require(result.tensor(named: names[index]))
         #expect(event["encoding"]?.string == stored.encoding.name)
         #expect(
           event["error"]?["normalized_mean_squared_error"]?.double
             == stored.statistics?.normalizedMeanSquaredError)
+        #expect(event["error"]?["weighted_error"]?.double == stored.statistics?.weightedError)
+      }
+      // Every layer says how far it is with the text, before any of its tensors.
+      for layer in 0..<8 {
+        let own = calibrations.filter { $0["layer"]?.integer == layer }
+        let done = own.compactMap { $0["done_tokens"]?.integer }
+        #expect(done == [0, 512, 1024, 1536, 2048, 2560, 3072, 3584, 4096])
+        #expect(
+          own.allSatisfy { $0["total_tokens"]?.integer == 4096 && $0["layers"]?.integer == 8 })
+        #expect(own.allSatisfy { $0["done_tensors"] == nil })
+        let bytes = Set(own.compactMap { $0["done_bytes"]?.integer })
+        #expect(bytes.count == 1 && (bytes.first == 0) == (layer == 0))
       }
       let done = events.compactMap { $0["done_bytes"]?.integer }
       #expect(done == done.sorted() && done.last == first["source_bytes"]?.integer)
       #expect(last["event"] == "end" && last["root_digest"]?.string == "\(result.rootDigest)")
       #expect(last["slab_bytes"]?.integer == result.fileByteCount)
+      #expect(last["resumed_after"] == .null)
       #expect(last["kinds"]?.array?.count == 9)
+      for kind in last["kinds"]?.array ?? [] {
+        let isQuantized = kind["encoding"]?.string?.hasPrefix("q") == true
+        #expect((kind["weighted_error"]?.double ?? -1 >= 0) == isQuantized, "\(kind)")
+      }
       #expect(last["calibration"]?.string == result.metadata["calibration"])
     }
   }
@@ -170,8 +189,12 @@ import Testing
       #expect(
         lines.contains {
           $0.contains("model.layers.3.mlp.up_proj.weight 768×256 BF16 → q4b16")
-            && $0.contains("NMSE")
+            && $0.contains("NMSE") && $0.contains("weighted")
         })
+      let layers = Self.lines(outcome.errors).filter { $0.hasPrefix("layer ") }
+      #expect(layers.count == 8)
+      #expect(layers.last == "layer 8 of 8: reading 4096 tokens of the calibration text")
+      #expect(outcome.output.contains(" NMSE  ") && outcome.output.contains("weighted"))
       // The report goes to standard output as ever.
       #expect(outcome.output.contains("root ") && !outcome.output.contains("["))
     }

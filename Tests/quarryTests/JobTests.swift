@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import ModelFiles
 import Pebble
 import TensorCore
@@ -70,9 +71,57 @@ import Testing
         #expect(ended.errors.contains("run the same command"))
       }
       #expect(try job.files == ["checkpoint", "out.slab.journal", "out.slab.partial"])
-      let resumed = try quarry.run(job.arguments)
+      let resumed = try quarry.run(job.arguments + ["--json"])
       #expect(resumed.status == 0)
       #expect(resumed.errors.contains("going on behind "), "\(resumed.errors)")
+      #expect(try Data(contentsOf: job.output) == reference)
+      #expect(try job.files == ["checkpoint", "out.slab"])
+      // Only what this run did is an event.
+      let events = try resumed.output.split(separator: "\n").map {
+        try JSONValue(parsing: String($0))
+      }
+      let tensors = events.filter { $0["event"]?.string == "tensor" }
+      let first = try #require(tensors.first?["done_tensors"]?.integer)
+      let total = try #require(tensors.first?["total_tensors"]?.integer)
+      #expect(first > 7 && tensors.count == total - first + 1)
+      #expect(events.last?["resumed_after"]?.string?.hasSuffix("of 16 layers") == true)
+    }
+  }
+
+  /// Killed when the slab has its name and its journal is still there: the next run has nothing to do
+  /// but to say so.
+  @Test func theSlabWasFinished() throws {
+    try withJob { job in
+      _ = try job.run { kill($0.processIdentifier, SIGKILL) }
+      let journal = try Data(contentsOf: job.journal)
+      let made = try quarry.run(job.arguments)
+      #expect(made.status == 0)
+      let reference = try Data(contentsOf: job.output)
+      for force in [[], ["--force"]] {
+        try journal.write(to: job.journal)
+        let again = try quarry.run(job.arguments + force)
+        #expect(again.status == 0, "\(again.errors)")
+        #expect(again.errors.contains("out.slab is complete"), "\(again.errors)")
+        // The report is that of the first, but for the time.
+        let kinds = [made, again].map { $0.output.split(separator: "out.slab:")[0] }
+        #expect(kinds[0] == kinds[1])
+        #expect(try Data(contentsOf: job.output) == reference)
+        #expect(try job.files == ["checkpoint", "out.slab"])
+      }
+      // Without the journal the slab is one that exists.
+      let refused = try quarry.run(job.arguments)
+      #expect(refused.status == 1 && refused.errors.contains("the output exists"))
+      // With that of another conversion too.
+      try journal.write(to: job.journal)
+      let other = try quarry.run(job.arguments + ["--recipe", "q8"])
+      #expect(other.status == 1 && other.errors.contains("the output exists"))
+      // And a slab that is not what the journal lists is no result of it.
+      #expect(
+        try quarry.run(job.arguments + ["--recipe", "q8", "--force"]).status == 0)
+      try journal.write(to: job.journal)
+      let foreign = try quarry.run(job.arguments)
+      #expect(foreign.status == 1 && foreign.errors.contains("the output exists"))
+      #expect(try quarry.run(job.arguments + ["--force"]).status == 0)
       #expect(try Data(contentsOf: job.output) == reference)
       #expect(try job.files == ["checkpoint", "out.slab"])
     }

@@ -1,3 +1,4 @@
+import Glibc
 internal import Synchronization
 import TensorCore
 
@@ -8,6 +9,7 @@ public final class SourceHashing {
 
   private let names: [String]
   private let isStopped: Flag
+  private let isDone: Flag
   private let task: BackgroundTask<Outcome>
 
   private final class Flag: Sendable {
@@ -21,10 +23,13 @@ public final class SourceHashing {
   public init(_ checkpoint: Checkpoint) {
     let paths = checkpoint.files
     let isStopped = Flag()
+    let isDone = Flag()
     names = paths.map(\.lastPathComponent)
     self.isStopped = isStopped
+    self.isDone = isDone
     task = BackgroundTask {
-      Result { () throws(FileError) in
+      defer { isDone.value.store(true, ordering: .relaxed) }
+      return Result { () throws(FileError) in
         var digests: [Digest] = []
         for path in paths { digests.append(try Self.hash(path, isStopped)) }
         return digests
@@ -34,6 +39,18 @@ public final class SourceHashing {
 
   /// Ends the work early where nobody has waited for it.
   deinit { isStopped.value.store(true, ordering: .relaxed) }
+
+  /// Waits for the end of the work, or until the caller would rather not.
+  ///
+  /// - Parameter isCancelled: asked many times a second.
+  /// - Returns: whether ``lines()`` would return at once.
+  public func wait(unless isCancelled: () -> Bool) -> Bool {
+    while !isDone.value.load(ordering: .relaxed) {
+      if isCancelled() { return false }
+      usleep(10_000)
+    }
+    return true
+  }
 
   /// Waits for the end.
   ///

@@ -44,16 +44,7 @@ final class PartialFile: @unchecked Sendable {
       try Self.check(output, isNoneOf: inputs)
     }
     let path = path
-    do throws(SlabError) {
-      try checkTarget()
-    } catch {
-      var error = error
-      if error.reason == .outputExists, hasJournal, try Self.isFinished(target) {
-        removeJournal()
-        error.message = "the output is there and complete: the conversion was interrupted behind it"
-      }
-      throw error
-    }
+    try checkTarget()
     guard
       let descriptor = try calling({ () throws(FileError) in
         try SystemCalls.createExclusively(path, emptying: !hasJournal)
@@ -77,7 +68,7 @@ final class PartialFile: @unchecked Sendable {
     fate = .removed
     let (descriptor, path) = (descriptor!, path)
     // The journal first: without it, the file is worth nothing.
-    if hasJournal { removeJournal() }
+    if hasJournal { SlabJournal.remove(target: target) }
     try calling { () throws(FileError) in try SystemCalls.truncate(descriptor, to: 0, path) }
   }
 
@@ -173,7 +164,7 @@ final class PartialFile: @unchecked Sendable {
     try checkTarget()  // it may have come into being meanwhile
     let (path, target) = (path, target)
     try calling { () throws(FileError) in try SystemCalls.rename(path, to: target) }
-    if hasJournal { removeJournal() }
+    if hasJournal { SlabJournal.remove(target: target) }
     SystemCalls.close(descriptor!)
     descriptor = nil
   }
@@ -184,7 +175,7 @@ final class PartialFile: @unchecked Sendable {
     // Before the lock goes with the descriptor.
     switch fate {
     case .removed:
-      if hasJournal { removeJournal() }
+      if hasJournal { SlabJournal.remove(target: target) }
       SystemCalls.remove(path)
     case .unknown:
       if (try? byteCount()) == 0 { SystemCalls.remove(path) }
@@ -192,19 +183,6 @@ final class PartialFile: @unchecked Sendable {
     }
     SystemCalls.close(descriptor)
     self.descriptor = nil
-  }
-
-  private func removeJournal() {
-    SystemCalls.remove(SlabJournal.nextPath(of: target))
-    SystemCalls.remove(SlabJournal.path(of: target))
-  }
-
-  /// Whether all that is left of a conversion that was interrupted is a journal beside its output.
-  private static func isFinished(_ target: String) throws(SlabError) -> Bool {
-    let partial = SlabWriter.partialPath(of: target)
-    let isGone = try calling { () throws(FileError) in try SystemCalls.status(at: partial) == nil }
-    guard isGone else { return false }
-    return try SlabJournal.read(target: target, end: 1 << 62) != nil
   }
 
   private func checkTarget() throws(SlabError) {

@@ -37,6 +37,12 @@ struct SlabJournal {
   /// What the next journal is called until it is on the disk.
   static func nextPath(of target: String) -> String { target + ".journal.partial" }
 
+  /// Removes the journal of `target`, if there is one.
+  static func remove(target: String) {
+    SystemCalls.remove(nextPath(of: target))
+    SystemCalls.remove(path(of: target))
+  }
+
   /// Bytes of the file before the payload.
   func head() -> [UInt8] {
     var writer = ByteWriter()

@@ -74,10 +74,7 @@ public final class SlabWriter {
     metadata["zstd-level"] = "\(Zstd.level)"
     index = SlabIndex(profile: profile, metadata: metadata, assets: [], tensors: [])
     try Self.check(assets: self.assets, metadata: metadata, path: path)
-    self.fingerprint = fingerprint.map { given in
-      let own = [("profile", profile.name), ("libzstd", Zstd.version)]
-      return Fingerprint(given.components + own.map { Fingerprint.Component($0.0, $0.1) })
-    }
+    self.fingerprint = fingerprint.map { Self.complete($0, profile) }
     file = try PartialFile(
       target: path, replacing: replacing, inputs: inputs, hasJournal: fingerprint != nil)
     if self.fingerprint != nil { resumption = try resume(restarting: restarting) }

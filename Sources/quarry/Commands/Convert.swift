@@ -15,7 +15,9 @@ struct Convert: ParsableCommand {
       The slab appears under its name only when it is complete. --dry-run says beforehand what would \
       come of it.
 
-      A conversion that was interrupted, killed or ran out of disk space goes on behind its last whole       layer when the same command is run again, and ends with the same file. OUTPUT.partial and       OUTPUT.journal hold what it did.
+      A conversion that was interrupted, killed or ran out of disk space goes on behind its last whole \
+      layer when the same command is run again, and ends with the same file. OUTPUT.partial and \
+      OUTPUT.journal hold what it did.
 
       RECIPES
         q4    4-bit blocks of 16, 8-bit embeddings and output (default)
@@ -54,8 +56,11 @@ struct Convert: ParsableCommand {
         event "begin"    tensors, source_bytes, warnings
         event "tensor"   when one is done: name, encoding, error (null for a tensor that stays as it
                          is), done_tensors, total_tensors, done_bytes, total_bytes, seconds
+        event "calibration"  while a layer reads the calibration text: layer (from 0), layers,
+                         done_tokens, total_tokens, done_bytes, total_bytes, seconds
         event "end"      output, root_digest, calibration (null without), slab_bytes, bits_per_weight,
-                         seconds, and kinds: tensors of one role and encoding with their error
+                         seconds, resumed_after (null unless an interrupted conversion was gone on
+                         with), and kinds: tensors of one role and encoding with their error
         event "dry run"  with --dry-run, the only one: checkpoint, output, recipe, recipe_yaml, profile,
                          warnings; tensors with name, role, layer, shape, source_type, encoding,
                          bytes (exact) and rule (counted from 1, the recipe's own before those of its
@@ -193,6 +198,11 @@ struct Convert: ParsableCommand {
     reporter.finish()
     switch result {
     case .success(let report):
+      if report.wasFinished {
+        Console.note(
+          "\(output) is complete: the conversion was interrupted behind its end, and left only its "
+            + "journal to remove")
+      }
       CalibrationOptions.warn(report.calibration)
       try json
         ? reporter.write(report.json(output: output))

@@ -11,6 +11,7 @@ extension ConversionReport {
         kind.role.rawValue, kind.encoding?.name ?? "f32", "\(kind.tensorCount)",
         "\(kind.weightCount)", Format.decimal(kind.bitsPerWeight, 2),
         Format.significant(kind.normalizedMeanSquaredError),
+        kind.weightedError.map { Format.significant($0) } ?? "",
         Format.significant(kind.maximumAbsoluteError),
         Format.decimal(kind.minimumCosineSimilarity, 5), kind.worstTensor?.name ?? "",
       ]
@@ -18,11 +19,11 @@ extension ConversionReport {
     let seconds = duration / .seconds(1)
     return """
       \(Format.table(
-        ["tensors", "encoding", "count", "weights", "bits", "NMSE", "max error", "least cosine", "worst"],
-        rows, right: [2, 3, 4, 5, 6, 7]))
+        ["tensors", "encoding", "count", "weights", "bits", "NMSE", "weighted", "max error", "least cosine", "worst"],
+        rows, right: [2, 3, 4, 5, 6, 7, 8]))
       \(output): \(Format.bytes(sourceByteCount)) of weights became \(Format.bytes(fileByteCount)), \
       \(Format.decimal(bitsPerWeight, 2)) bits per weight, in \(Format.decimal(seconds, 1)) s \
-      (\(Format.bytes(Int(Double(sourceByteCount) / max(seconds, 1e-9))))/s)
+      (\(Format.bytes(Int(Double(convertedByteCount) / max(seconds, 1e-9))))/s)
       root \(rootDigest)
       """
   }
@@ -41,6 +42,7 @@ extension ConversionReport {
       "weights": .integer(weightCount),
       "bits_per_weight": .double(bitsPerWeight),
       "seconds": .double(duration / .seconds(1)),
+      "resumed_after": resumedAfter.map { .string($0) } ?? .null,
       "kinds": .array(kinds.map(\.json)),
     ])
   }
@@ -59,6 +61,7 @@ extension ConversionReport.Kind {
       "weights": .integer(weightCount),
       "bytes": .integer(logicalByteCount),
       "normalized_mean_squared_error": .double(normalizedMeanSquaredError),
+      "weighted_error": weightedError.map { .double($0) },
       "maximum_absolute_error": .double(maximumAbsoluteError),
       "least_cosine_similarity": .double(minimumCosineSimilarity),
       "worst_tensor": worstTensor.map { .string($0.name) } ?? .null,

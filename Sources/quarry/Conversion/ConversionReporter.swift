@@ -9,25 +9,39 @@ import TensorCore
 /// line for each tensor; with `json` an object for each tensor on standard output.
 final class ConversionReporter: Sendable {
   private struct State {
-    var drawn: ContinuousClock.Instant
+    var drawn = ContinuousClock.now
     var tenth = 0
     var shown = false
-    /// Bytes that were done when this run began.
-    var baseline: Int?
-    var weightCount = 0
-    var errorSum = 0.0
+    /// When this run began to convert, and the bytes that were done then.
+    var baseline: (time: ContinuousClock.Instant, byteCount: Int)?
+    var error = MeanError()
+    var weightedError = MeanError()
     var failure: (any Error)?
+  }
+
+  /// Mean of the tensors' errors, by their number of weights.
+  private struct MeanError {
+    var weightCount = 0
+    var sum = 0.0
+
+    mutating func add(_ error: Double, weightCount: Int) {
+      self.weightCount += weightCount
+      sum += Double(weightCount) * error
+    }
+
+    var text: String? {
+      weightCount > 0 ? Format.significant(sum / Double(weightCount)) : nil
+    }
   }
 
   private let verbose: Bool
   private let json: Bool
   private let start = ContinuousClock.now
-  private let state: Mutex<State>
+  private let state = Mutex(State())
 
   init(verbose: Bool, json: Bool) {
     self.verbose = verbose
     self.json = json
-    state = Mutex(State(drawn: start))
   }
 
   /// Why standard output could not be written; the conversion should stop.
@@ -35,8 +49,21 @@ final class ConversionReporter: Sendable {
 
   func update(_ progress: Converter.Progress) {
     state.withLock { state in
-      if state.baseline == nil { state.baseline = progress.doneByteCount }
-      if let finished = progress.finished { add(finished, progress, &state) }
+      if state.baseline == nil { state.baseline = (ContinuousClock.now, progress.doneByteCount) }
+      if let finished = progress.finished, let statistics = finished.statistics {
+        let weights = finished.entry.tensor.elementCount
+        state.error.add(statistics.normalizedMeanSquaredError, weightCount: weights)
+        if let error = statistics.weightedError {
+          state.weightedError.add(error, weightCount: weights)
+        }
+      }
+      if json, state.failure == nil, let event = event(progress) {
+        do { try write(event) } catch { state.failure = error }
+      }
+      if verbose, let line = line(progress) {
+        clear(&state)
+        Console.note(line)
+      }
       if Console.errorIsTerminal {
         draw(progress, &state)
       } else {
@@ -51,62 +78,11 @@ final class ConversionReporter: Sendable {
   }
 
   /// Removes the bar.
-  func finish() {
-    state.withLock { state in
-      if state.shown { Console.writeError("\r\u{1B}[K") }
-      state.shown = false
-    }
-  }
+  func finish() { state.withLock { clear(&$0) } }
 
-  private func add(
-    _ finished: Converter.FinishedTensor, _ progress: Converter.Progress, _ state: inout State
-  ) {
-    if let statistics = finished.statistics {
-      let weights = finished.entry.tensor.elementCount
-      state.weightCount += weights
-      state.errorSum += Double(weights) * statistics.normalizedMeanSquaredError
-    }
-    if json, state.failure == nil {
-      do { try write(event(finished, progress)) } catch { state.failure = error }
-    }
-    if verbose {
-      if state.shown { Console.writeError("\r\u{1B}[K") }
-      state.shown = false
-      Console.note(line(finished, progress))
-    }
-  }
-
-  private func event(
-    _ finished: Converter.FinishedTensor, _ progress: Converter.Progress
-  ) -> JSONValue {
-    let entry = finished.entry
-    return .object([
-      "event": "tensor",
-      "name": .string(entry.tensor.name),
-      "encoding": .string(entry.encoding?.name ?? "f32"),
-      "error": finished.statistics.map(\.json) ?? .null,
-      "done_tensors": .integer(progress.doneTensorCount),
-      "total_tensors": .integer(progress.totalTensorCount),
-      "done_bytes": .integer(progress.doneByteCount),
-      "total_bytes": .integer(progress.totalByteCount),
-      "seconds": .double((ContinuousClock.now - start) / .seconds(1)),
-    ])
-  }
-
-  private func line(
-    _ finished: Converter.FinishedTensor, _ progress: Converter.Progress
-  ) -> String {
-    let entry = finished.entry
-    let shape = entry.tensor.shape.map(String.init).joined(separator: "×")
-    let error = finished.statistics.map { statistics in
-      ", NMSE \(Format.significant(statistics.normalizedMeanSquaredError)), "
-        + "max error \(Format.significant(statistics.maximumAbsoluteError)), "
-        + "cosine \(Format.decimal(statistics.cosineSimilarity, 5))"
-    }
-    return
-      "[\(progress.doneTensorCount)/\(progress.totalTensorCount)] \(entry.tensor.name) \(shape) "
-      + "\(entry.sourceType.rawValue) → \(entry.encoding?.name ?? "f32"), "
-      + "\(Format.bytes(entry.logicalByteCount))\(error ?? "")"
+  private func clear(_ state: inout State) {
+    if state.shown { Console.writeError("\r\u{1B}[K") }
+    state.shown = false
   }
 
   private func note(_ progress: Converter.Progress, _ state: inout State) {
@@ -118,24 +94,36 @@ final class ConversionReporter: Sendable {
     else { return }
     state.tenth = tenth
     state.drawn = now
-    Console.note("converting: \(summary(progress, state))")
+    Console.note("converting: \(summary(progress, state)), \(Self.text(progress.stage))")
   }
 
   private func draw(_ progress: Converter.Progress, _ state: inout State) {
     let now = ContinuousClock.now
-    guard now - state.drawn > .milliseconds(100) || progress.tensor == nil else { return }
+    guard
+      now - state.drawn > .milliseconds(100) || progress.stage == .completing || !state.shown
+    else { return }
     state.drawn = now
     state.shown = true
     let cells = 16
     let full = Int(Double(cells) * Self.fraction(progress))
     let bar = String(repeating: "█", count: full) + String(repeating: "░", count: cells - full)
-    let line = "\(bar) \(summary(progress, state))  \(progress.tensor ?? "")"
+    let line = "\(bar) \(summary(progress, state))  \(Self.text(progress.stage))"
     Console.writeError("\r\u{1B}[K" + line.prefix(Console.width - 1))
   }
 
   private static func fraction(_ progress: Converter.Progress) -> Double {
     progress.totalByteCount > 0
       ? min(1, Double(progress.doneByteCount) / Double(progress.totalByteCount)) : 1
+  }
+
+  /// What is being worked on.
+  private static func text(_ stage: Converter.Stage) -> String {
+    switch stage {
+    case .calibrating(let layer, let layerCount, let done, let count):
+      "calibrating layer \(layer + 1) of \(layerCount), \(count > 0 ? 100 * done / count : 100) %"
+    case .encoding(let tensor): tensor
+    case .completing: "completing the file"
+    }
   }
 
   /// How far, how fast, how long still, how good.
@@ -145,17 +133,74 @@ final class ConversionReporter: Sendable {
       "\(Format.bytes(progress.doneByteCount)) of \(Format.bytes(progress.totalByteCount))",
       "tensor \(progress.doneTensorCount) of \(progress.totalTensorCount)",
     ]
-    let elapsed = (ContinuousClock.now - start) / .seconds(1)
-    let done = progress.doneByteCount - (state.baseline ?? 0)
-    if done > 0, elapsed > 0.5 {
-      let speed = Double(done) / elapsed
-      parts.append("\(Format.bytes(Int(speed)))/s")
-      let left = Double(progress.totalByteCount - progress.doneByteCount) / speed
-      if left > 0 { parts.append("\(Format.duration(left)) left") }
+    if let baseline = state.baseline {
+      let elapsed = (ContinuousClock.now - baseline.time) / .seconds(1)
+      let done = progress.doneByteCount - baseline.byteCount
+      if done > 0, elapsed > 0.5 {
+        let speed = Double(done) / elapsed
+        parts.append("\(Format.bytes(Int(speed)))/s")
+        let left = Double(progress.totalByteCount - progress.doneByteCount) / speed
+        if left > 0 { parts.append("\(Format.duration(left)) left") }
+      }
     }
-    if state.weightCount > 0 {
-      parts.append("NMSE \(Format.significant(state.errorSum / Double(state.weightCount)))")
+    if let error = state.error.text {
+      parts.append("NMSE \(error)" + (state.weightedError.text.map { ", weighted \($0)" } ?? ""))
     }
     return parts.joined(separator: ", ")
+  }
+}
+
+// MARK: - One thing at a time
+
+extension ConversionReporter {
+  /// The event for what has just happened; nil where that is none.
+  private func event(_ progress: Converter.Progress) -> JSONValue? {
+    var event: JSONObject
+    if let finished = progress.finished {
+      event = [
+        "event": "tensor",
+        "name": .string(finished.entry.tensor.name),
+        "encoding": .string(finished.entry.encoding?.name ?? "f32"),
+        "error": finished.statistics.map(\.json) ?? .null,
+        "done_tensors": .integer(progress.doneTensorCount),
+        "total_tensors": .integer(progress.totalTensorCount),
+      ]
+    } else if case .calibrating(let layer, let layerCount, let done, let count) = progress.stage {
+      event = [
+        "event": "calibration",
+        "layer": .integer(layer),
+        "layers": .integer(layerCount),
+        "done_tokens": .integer(done),
+        "total_tokens": .integer(count),
+      ]
+    } else {
+      return nil
+    }
+    event["done_bytes"] = .integer(progress.doneByteCount)
+    event["total_bytes"] = .integer(progress.totalByteCount)
+    event["seconds"] = .double((ContinuousClock.now - start) / .seconds(1))
+    return .object(event)
+  }
+
+  /// The line for what has just happened; nil where that is none.
+  private func line(_ progress: Converter.Progress) -> String? {
+    guard let finished = progress.finished else {
+      guard case .calibrating(let layer, let layerCount, 0, let count) = progress.stage else {
+        return nil
+      }
+      return "layer \(layer + 1) of \(layerCount): reading \(count) tokens of the calibration text"
+    }
+    let entry = finished.entry
+    let shape = entry.tensor.shape.map(String.init).joined(separator: "×")
+    let error = finished.statistics.map { statistics in
+      ", NMSE \(Format.significant(statistics.normalizedMeanSquaredError)), "
+        + (statistics.weightedError.map { "weighted \(Format.significant($0)), " } ?? "")
+        + "max error \(Format.significant(statistics.maximumAbsoluteError)), "
+        + "cosine \(Format.decimal(statistics.cosineSimilarity, 5))"
+    }
+    return
+      "[\(progress.doneTensorCount)/\(progress.totalTensorCount)] \(entry.tensor.name) \(shape) "
+      + "\(entry.sourceType.rawValue) → \(entry.encoding?.name ?? "f32"), "
+      + "\(Format.bytes(entry.logicalByteCount))\(error ?? "")"
   }
 }
