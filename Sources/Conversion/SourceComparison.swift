@@ -75,9 +75,10 @@ public struct SourceComparison: Sendable {
       let isSame = try slab.values(named: tensor.name) == checkpoint.values(named: source.name)
       return isSame ? nil : Fault(tensor, "the values are others")
     }
-    let found = statistics(
-      of: try slab.matrix(named: tensor.name, pool: pool),
-      against: try checkpoint.matrix(named: source.name), pool: pool)
+    let found = ValueComparison(
+      of: .panels(try slab.matrix(named: tensor.name, pool: pool)),
+      against: .rows(try checkpoint.matrix(named: source.name)), pool: pool
+    ).statistics
     guard let recorded = tensor.statistics else {
       return Fault(tensor, "the slab does not say how far it may be from its original", found)
     }
@@ -88,66 +89,6 @@ public struct SourceComparison: Sendable {
       exceeds(found.normalizedMeanSquaredError, recorded.normalizedMeanSquaredError)
       || exceeds(found.maximumAbsoluteError, recorded.maximumAbsoluteError)
     return isFurther ? Fault(tensor, "further from its original than recorded", found) : nil
-  }
-
-  /// What encoding did to a matrix: ``ErrorStatistics`` of `matrix` against `source`.
-  private static func statistics(
-    of matrix: WeightMatrix, against source: MatrixView, pool: WorkerPool
-  ) -> ErrorStatistics {
-    let rows = [RowSums](unsafeUninitializedCapacity: source.rows) { buffer, count in
-      nonisolated(unsafe) let buffer = buffer
-      pool.parallelRanges(source.rows, minimum: 8) { range in
-        let scratch = AlignedBuffer(byteCount: 2 * source.columns * 4)
-        let (original, decoded) = (scratch.floats, scratch.floats + source.columns)
-        for row in range {
-          source.copyRow(row, into: original)
-          matrix.copyRow(row, into: decoded)
-          buffer.initializeElement(at: row, to: RowSums(original, decoded, source.columns))
-        }
-      }
-      count = source.rows
-    }
-    var total = RowSums()
-    for row in rows { total.add(row) }
-    return total.statistics
-  }
-}
-
-/// Sums over a row, added up in column order.
-private struct RowSums {
-  private var error = 0.0
-  private var original = 0.0
-  private var product = 0.0
-  private var decoded = 0.0
-  private var largest = 0.0
-
-  init() {}
-
-  init(_ w: UnsafePointer<Float>, _ v: UnsafePointer<Float>, _ count: Int) {
-    for column in 0..<count {
-      let (w, v) = (Double(w[column]), Double(v[column]))
-      let difference = w - v
-      error += difference * difference
-      original += w * w
-      product += w * v
-      decoded += v * v
-      largest = max(largest, abs(difference))
-    }
-  }
-
-  mutating func add(_ row: RowSums) {
-    error += row.error
-    original += row.original
-    product += row.product
-    decoded += row.decoded
-    largest = max(largest, row.largest)
-  }
-
-  var statistics: ErrorStatistics {
-    let norm = (original * decoded).squareRoot()
-    return ErrorStatistics(
-      normalizedMeanSquaredError: original == 0 ? (error == 0 ? 0 : .infinity) : error / original,
-      maximumAbsoluteError: largest, cosineSimilarity: norm > 0 ? product / norm : 1)
   }
 }
 

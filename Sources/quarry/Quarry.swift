@@ -23,7 +23,8 @@ struct Quarry: ParsableCommand {
       EXIT CODES
         0    success
         1    the work failed: unreadable or damaged input (also a file that another program cut
-             short while it was in use), no space, an unsupported model
+             short while it was in use), no space, an unsupported model; `quarry diff` ends with 1
+             where two models differ, and with 2 where it failed
         64   the command line was not understood
         130  interrupted by Ctrl-C; nothing half-written is left behind, but for what `quarry convert` \
              says that it keeps for another run
@@ -34,9 +35,9 @@ struct Quarry: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      Convert.self, Calibrate.self, Inspect.self, Verify.self, Repack.self, Generate.self,
-      Chat.self, Evaluate.self, Bench.self, Render.self, Logits.self, Tokenize.self,
-      Detokenize.self, Synthesize.self, Doctor.self,
+      Convert.self, Calibrate.self, Inspect.self, Diff.self, Verify.self,
+      Repack.self, Generate.self, Chat.self, Evaluate.self, Bench.self, Render.self,
+      Logits.self, Tokenize.self, Detokenize.self, Synthesize.self, Doctor.self,
     ])
 
   static func main() {

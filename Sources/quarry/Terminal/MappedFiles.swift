@@ -14,14 +14,12 @@ enum MappedFiles {
     /// Names of the half-written output and of its journal, as C has them.
     let partial: UnsafePointer<CChar>?
     let journal: UnsafePointer<CChar>?
+    let exitStatus: Int32
     let next: UnsafePointer<Entry>?
   }
 
   /// Entries never change and are never freed.
   private nonisolated(unsafe) static let newest = Atomic<UnsafePointer<Entry>?>(nil)
-
-  /// What ``Quarry`` says about exit codes: the work failed.
-  private static let exitStatus: Int32 = 1
 
   /// Prepares the end for `bytes`, which stay mapped until the program ends.
   ///
@@ -29,9 +27,10 @@ enum MappedFiles {
   ///   - advice: a sentence without a full stop.
   ///   - partial: a half-written output that goes with the program.
   ///   - journal: where another run could go on, so that the output stays if it is there.
+  ///   - exitStatus: what ``Quarry`` says about exit codes: the work failed.
   static func watch(
     _ bytes: UnsafeRawBufferPointer, path: String, advice: String, removing partial: String? = nil,
-    unless journal: String? = nil
+    unless journal: String? = nil, exitStatus: Int32 = 1
   ) {
     guard let base = bytes.baseAddress else { return }
     let start = UInt(bitPattern: base)
@@ -47,8 +46,8 @@ enum MappedFiles {
       to: Entry(
         addresses: start..<start + UInt(bytes.count), sentence: UnsafeBufferPointer(sentence),
         partial: partial.map { UnsafePointer(strdup($0)) },
-        journal: journal.map { UnsafePointer(strdup($0)) }, next: newest.load(ordering: .acquiring))
-    )
+        journal: journal.map { UnsafePointer(strdup($0)) }, exitStatus: exitStatus,
+        next: newest.load(ordering: .acquiring)))
     newest.store(UnsafePointer(entry), ordering: .releasing)
   }
 
@@ -80,7 +79,7 @@ enum MappedFiles {
         }
         let sentence = current.pointee.sentence
         _ = Glibc.write(STDERR_FILENO, sentence.baseAddress!, sentence.count)
-        _exit(exitStatus)
+        _exit(current.pointee.exitStatus)
       }
       entry = current.pointee.next
     }
