@@ -45,6 +45,11 @@ public final class SlabWriter {
   /// What the journal of a slab at `path` is called.
   public static func journalPath(of path: String) -> String { SlabJournal.path(of: path) }
 
+  /// What the writer itself says about the file.
+  static var compressionMetadata: [String: String] {
+    ["zstd": Zstd.version, "zstd-level": "\(Zstd.level)"]
+  }
+
   /// Starts the file.
   ///
   /// - Parameters:
@@ -69,9 +74,7 @@ public final class SlabWriter {
     self.pool = pool
     cancellation = Cancellation(isCancelled)
     self.assets = assets.sorted { precedes($0.name, $1.name) }
-    var metadata = metadata
-    metadata["zstd"] = Zstd.version
-    metadata["zstd-level"] = "\(Zstd.level)"
+    let metadata = metadata.merging(Self.compressionMetadata) { $1 }
     index = SlabIndex(profile: profile, metadata: metadata, assets: [], tensors: [])
     try Self.check(assets: self.assets, metadata: metadata, path: path)
     self.fingerprint = fingerprint.map { Self.complete($0, profile) }
