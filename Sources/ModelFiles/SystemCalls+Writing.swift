@@ -118,4 +118,60 @@ extension SystemCalls {
       }
     }
   }
+
+  /// Writes a small file that nobody else knows yet, and waits until it is on the disk.
+  static func writeFile(_ path: String, _ bytes: [UInt8]) throws(FileError) {
+    guard let descriptor = try createExclusively(path) else {
+      throw FileError(path: path, reason: "another process is writing this file")
+    }
+    defer { Glibc.close(descriptor) }
+    try bytes.withUnsafeBufferPointer { buffer throws(FileError) in
+      try write(descriptor, UnsafeRawBufferPointer(buffer), at: 0, path)
+    }
+    try synchronize(descriptor, path)
+  }
+
+  // MARK: - Directories
+
+  /// Makes a directory, unless there is one.
+  static func createDirectory(_ path: String) throws(FileError) {
+    if path.utf8.contains(0) {
+      throw FileError(path: path, reason: "the name contains a zero byte")
+    }
+    guard mkdir(path, 0o777) == 0 || errno == EEXIST else { throw failure("create", path) }
+  }
+
+  /// Opens a directory, no link, as the only one; the lock (`flock`) goes with the descriptor.
+  /// - Returns: nil if another process holds the lock.
+  static func lockDirectory(_ path: String) throws(FileError) -> Int32? {
+    let descriptor = retrying { open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW) }
+    guard descriptor >= 0 else { throw failure("open", path) }
+    guard retrying({ flock(descriptor, LOCK_EX | LOCK_NB) }) == 0 else {
+      let code = errno
+      Glibc.close(descriptor)
+      if code == EWOULDBLOCK { return nil }
+      throw failure("lock", path, code)
+    }
+    return descriptor
+  }
+
+  /// The names in a directory; none where it cannot be read.
+  static func names(in directory: String) -> [String] {
+    guard let stream = opendir(directory) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names
+  }
+
+  /// Removes an empty directory.
+  static func removeDirectory(_ path: String) {
+    FaultPoint.pass(.removing(path: path))
+    rmdir(path)
+  }
 }

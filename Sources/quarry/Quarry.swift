@@ -36,7 +36,7 @@ struct Quarry: ParsableCommand {
     version: version,
     subcommands: [
       Convert.self, Calibrate.self, Inspect.self, Diff.self, Verify.self, Repair.self,
-      Repack.self, Generate.self, Chat.self, Evaluate.self, Bench.self, Render.self,
+      Repack.self, Export.self, Generate.self, Chat.self, Evaluate.self, Bench.self, Render.self,
       Logits.self, Tokenize.self, Detokenize.self, Synthesize.self, Doctor.self,
     ])
 

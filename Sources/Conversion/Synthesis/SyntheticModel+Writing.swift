@@ -1,5 +1,3 @@
-import Foundation
-import JSON
 public import ModelFiles
 import Quantization
 public import TensorCore
@@ -38,49 +36,20 @@ extension SyntheticModel {
     maximumShardByteCount: Int = 5_000_000_000,
     pool: WorkerPool, monitor: Monitor = Monitor()
   ) throws {
-    if FileManager.default.fileExists(atPath: directory) {
-      throw FileError(path: directory, reason: "it exists already")
-    }
-    let partial = URL(filePath: directory + ".partial")
-    do {
-      try FileManager.default.createDirectory(at: partial, withIntermediateDirectories: false)
-    } catch {
-      throw FileError(path: partial.path, reason: Self.reason(error))
-    }
-    do {
-      for asset in assets(others) {
-        try Data(asset.bytes).write(to: partial.appending(path: asset.name))
+    let writer = try CheckpointWriter(
+      directory: directory, tensors: tensors, dataType: .bf16, assets: assets(others),
+      maximumShardByteCount: maximumShardByteCount)
+    defer { writer.close() }
+    var done = 0
+    for index in tensors.indices {
+      try forEachPiece(ofTensor: index, pool: pool) { bytes in
+        try monitor.advance(done, byteCount)
+        try writer.append(bytes: bytes)
+        done += bytes.count
       }
-      let shards = shards(maximumShardByteCount)
-      var done = 0
-      for (name, indices) in shards {
-        let writer = try SafetensorsWriter(
-          path: partial.appending(path: name).path, tensors: indices.map { tensors[$0] },
-          dataType: .bf16, metadata: [("format", "pt")])
-        for index in indices {
-          try forEachPiece(ofTensor: index, pool: pool) { bytes in
-            try monitor.advance(done, byteCount)
-            try writer.append(bytes: bytes)
-            done += bytes.count
-          }
-        }
-        try writer.finish()
-      }
-      if shards.count > 1 { try writeIndex(shards, to: partial) }
-      try FileManager.default.moveItem(at: partial, to: URL(filePath: directory))
-      monitor.progress(done, byteCount)
-    } catch {
-      try? FileManager.default.removeItem(at: partial)
-      if error is FileError || error is CancellationError { throw error }
-      throw FileError(path: directory, reason: Self.reason(error))
     }
-  }
-
-  /// The system's words for an error of Foundation's.
-  private static func reason(_ error: any Error) -> String {
-    let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error
-    return cause.map { String(cString: strerror(Int32(($0 as NSError).code))) }
-      ?? error.localizedDescription
+    try writer.finish()
+    monitor.progress(done, byteCount)
   }
 
   /// Quantizes tensor after tensor, holding one at a time, and writes a slab: tensors and assets, and
@@ -143,40 +112,6 @@ extension SyntheticModel {
     case .embedding: 3
     default: 0
     }
-  }
-
-  /// File names, and places in ``tensors`` of what each holds.
-  private func shards(_ maximumByteCount: Int) -> [(name: String, tensors: [Int])] {
-    var shards: [[Int]] = [[]]
-    var filled = 0
-    for (index, tensor) in tensors.enumerated() {
-      let byteCount = 2 * tensor.shape.reduce(1, *)
-      if filled > 0, filled + byteCount > maximumByteCount {
-        shards.append([])
-        filled = 0
-      }
-      shards[shards.count - 1].append(index)
-      filled += byteCount
-    }
-    if shards.count == 1 { return [("model.safetensors", shards[0])] }
-    func digits(_ number: Int) -> String {
-      String(repeating: "0", count: max(0, 5 - "\(number)".count)) + "\(number)"
-    }
-    return shards.enumerated().map {
-      ("model-\(digits($0 + 1))-of-\(digits(shards.count)).safetensors", $1)
-    }
-  }
-
-  private func writeIndex(_ shards: [(name: String, tensors: [Int])], to directory: URL) throws {
-    let map = shards.flatMap { shard in
-      shard.tensors.map { (key: tensors[$0].name, value: JSONValue.string(shard.name)) }
-    }
-    let index: JSONValue = .object([
-      "metadata": .object(["total_size": .integer(byteCount)]),
-      "weight_map": .object(JSONObject(map)),
-    ])
-    try Data(index.serialized(indented: true).utf8).write(
-      to: directory.appending(path: "model.safetensors.index.json"))
   }
 
   /// Makes a tensor piece by piece, some 32 MiB each.

@@ -1,6 +1,6 @@
 /// The safetensors files of a checkpoint directory: one, or the shards of an index.
 struct CheckpointWeights {
-  private static let singleFileName = "model.safetensors"
+  static let singleFileName = "model.safetensors"
 
   let files: [SafetensorsFile]
   /// All files read, the index included.

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The checks of tools/check-exports, once program and checkpoints are there.
+
+Exits with 1 if transformers does not load an exported directory, or its logits differ from Quarry's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TEXT = (
+    "The quarry lies behind the village. Granite has been cut there for two hundred years, and the\n"
+    "blocks went down to the river on carts: 1,250 of them in 1874 alone. What is left is a lake."
+)
+# Recipe, exported type, largest difference of a logit. The values of f32 are those that Quarry computes
+# with; bf16 rounds them, which is what is measured there.
+CASES = [("q4", "f32", 2e-4), ("q8", "f32", 2e-4), ("bf16", "bf16", 2e-4), ("q4", "bf16", None)]
+
+
+def run(program: Path, *arguments: str | Path) -> str:
+    done = subprocess.run([program, *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"quarry {arguments[0]} failed: {done.stderr}")
+    return done.stdout
+
+
+def check(program: Path, checkpoint: Path, work: Path) -> bool:
+    good = True
+    ids = None
+    for recipe, kind, tolerance in CASES:
+        slab, directory, output = work / f"{recipe}.slab", work / f"{recipe}-{kind}", work / "logits"
+        if not slab.exists():
+            run(program, "convert", checkpoint, "-o", slab, "--recipe", recipe)
+        run(program, "export", slab, "-o", directory, "--type", kind, "--shard-size", "50MB")
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            theirs = model(torch.tensor([ids])).logits[0]
+        run(
+            *(program, "logits", slab, "--tokens", ",".join(map(str, ids)), "-o", output),
+            *("--activations", "f32", "--kv", "f32"),
+        )
+        ours = load_file(output)["logits"]
+        difference = (ours - theirs).abs().max().item()
+        same = (ours.argmax(1) == theirs.argmax(1)).float().mean().item()
+        shards = len(list(directory.glob("*.safetensors")))
+        print(
+            f"{checkpoint.name}, {recipe} as {kind}: {shards} files, {len(ids)} tokens, largest difference of"
+            f" a logit {difference:.2g}, same best token {same:.2%}",
+            flush=True,
+        )
+        if tolerance is not None and not difference <= tolerance:
+            print(f"that is more than {tolerance}")
+            good = False
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    good = True
+    for checkpoint in arguments.checkpoints:
+        with tempfile.TemporaryDirectory() as work:
+            good = check(arguments.program.resolve(), checkpoint, Path(work)) and good
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
