@@ -1,4 +1,4 @@
-import ModelFiles
+public import ModelFiles
 public import TensorCore
 
 extension ConversionPlan {

@@ -1,3 +1,4 @@
+import ModelFiles
 import TensorCore
 
 extension Recipe {

@@ -1,3 +1,4 @@
+public import ModelFiles
 public import TensorCore
 
 /// Which encoding each matrix gets: rules in order, of which the first that matches decides.

@@ -1,3 +1,4 @@
+public import ModelFiles
 public import TensorCore
 
 extension Recipe {

@@ -15,7 +15,7 @@ import Testing
     (["inspect", "/dev/zero"], "not a regular file"),
     (
       ["inspect", Pebble.directory.path + "/config.json"],
-      "config.json is neither a slab nor a safetensors file"
+      "config.json: neither a slab nor a GGUF file nor a safetensors file"
     ),
     (["bench", "/nonexistent.slab"], "/nonexistent.slab"),
     (["bench", "/dev/null.json"], "/dev/null.json"),
@@ -258,13 +258,16 @@ import Testing
       let outcome = try quarry.run(["inspect", checkpoint.path, "--json"])
       try #require(outcome.status == 0, "\(outcome.errors)")
       let listing = try JSONValue(parsing: outcome.output)
-      #expect(listing["kind"] == "checkpoint" && listing["tensors"]?.array?.count == 11)
-      #expect(listing["configuration"]?["model_type"] == "marble")
-      let note = try #require(listing["facts"]?["note"]?.string)
+      let summary = try #require(listing["summary"])
+      #expect(listing["kind"] == "checkpoint" && summary["total"]?["tensors"]?.integer == 11)
+      #expect(summary["architecture"] == "MarbleForCausalLM" && summary["runs"] == false)
+      #expect(summary["model"]?["layers"]?.integer == 1)
+      let note = try #require(summary["notes"]?.array?.first?.string)
       #expect(note.contains("cannot be converted") && note.contains("Marble"))
-      let table = try quarry.run(["inspect", checkpoint.path]).output
-      #expect(table.contains("it cannot be converted: architectures: MarbleForCausalLM"))
-      #expect(table.contains("model.layers.0.mlp.down_proj.weight"))
+      let page = try quarry.run(["inspect", checkpoint.path, "--tensors"]).output
+      #expect(page.contains("model.layers.0.mlp.down_proj.weight"))
+      let words = try quarry.run(["inspect", checkpoint.path]).output
+      #expect(words.contains("it cannot be converted: architectures: MarbleForCausalLM"))
       let refused = try quarry.run(
         ["convert", checkpoint.path, "-o", directory.appending(path: "a.slab").path])
       #expect(refused.status == 1 && refused.errors.contains("Marble"))
@@ -301,7 +304,7 @@ import Testing
     try Place.withTemporaryDirectory { directory in
       let path = directory.appending(path: "x.safetensors").path
       try SafetensorsWriter.write(path: path, tensors: [("a\u{1B}[2J\u{9B}b", [1], [1])])
-      let outcome = try quarry.run(["inspect", path])
+      let outcome = try quarry.run(["inspect", path, "--tensors"])
       #expect(outcome.status == 0)
       #expect(outcome.output.contains(#"a\u{1B}[2J\u{009B}b"#))
       #expect(!outcome.output.unicodeScalars.contains { $0 == "\u{1B}" || $0 == "\u{9B}" })

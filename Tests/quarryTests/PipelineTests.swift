@@ -70,7 +70,8 @@ let quarry = Program(product: "quarry")
   @Test func verifyFindsAFlippedBit() throws {
     try withSlab { slab, _ in
       #expect(try quarry.run(["verify", slab]).status == 0)
-      let listing = try JSONValue(parsing: quarry.run(["inspect", slab, "--json"]).output)
+      let listing = try JSONValue(
+        parsing: quarry.run(["inspect", slab, "--tensors", "--json"]).output)
       let tensor = try #require(
         listing["tensors"]?.array?.first { $0["encoding"]?.string == "q4b16" })
       let offset = try #require(tensor["offset"]?.integer) + 100
@@ -152,7 +153,8 @@ let quarry = Program(product: "quarry")
       let files = try paths.map { try Data(contentsOf: $0) }
       #expect(files[0] == files[1])
       #expect(files[0] != files[2])
-      let listing = try JSONValue(parsing: quarry.run(["inspect", paths[0].path, "--json"]).output)
+      let listing = try JSONValue(
+        parsing: quarry.run(["inspect", paths[0].path, "--tensors", "--json"]).output)
       let tensor = try #require(listing["tensors"]?.array?.first)
       #expect(tensor["name"]?.string == "logits")
       #expect(tensor["shape"] == .array([5, 4099]))

@@ -1,4 +1,4 @@
-import ModelFiles
+public import ModelFiles
 public import TensorCore
 
 /// The encodings that were chosen for a size.

@@ -49,10 +49,40 @@ public enum TensorRole: String, Sendable, CaseIterable {
     }
   }
 
+  /// The role of a tensor of a GGUF file. Nil for a name of another kind of model.
+  public init?(ggufName name: String) {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count > 1, let kind = parts.last else { return nil }
+    let module = parts[parts.count - 2]
+    switch (module, kind) {
+    case (_, "bias"): self = .bias
+    case ("token_embd", "weight"): self = .embedding
+    case ("output", "weight"): self = .output
+    case ("attn_q", "weight"): self = .query
+    case ("attn_k", "weight"): self = .key
+    case ("attn_v", "weight"): self = .value
+    case ("attn_output", "weight"): self = .attentionOutput
+    case ("ffn_gate", "weight"): self = .gate
+    case ("ffn_up", "weight"): self = .up
+    case ("ffn_down", "weight"): self = .down
+    case (let module, "weight") where module.hasSuffix("_norm"): self = .norm
+    default: return nil
+    }
+  }
+
   /// Number of the decoder layer that a tensor belongs to, from 0; nil for one outside the layers.
   public static func layer(ofTensor name: String) -> Int? {
     let parts = name.split(separator: ".", maxSplits: 3)
     guard parts.count == 4, parts[0] == "model", parts[1] == "layers" else { return nil }
     return Int(parts[2])
+  }
+
+  /// The same for a tensor of a GGUF file.
+  public static func layer(ofGGUFTensor name: String) -> Int? {
+    let parts = name.split(separator: ".", maxSplits: 2)
+    guard parts.count == 3, parts[0] == "blk", let layer = Int(parts[1]), layer >= 0 else {
+      return nil
+    }
+    return layer
   }
 }
