@@ -14,21 +14,24 @@ struct ScreenTable {
   /// Whether the last row is a sum.
   var hasTotal = false
 
-  /// Columns of a flexible cell below which nothing is shortened.
-  private static let minimumWidth = 12
+  /// What stays of a flexible cell as long as there are columns to leave out, and after that.
+  private static let (readableWidth, minimumWidth) = (30, 8)
 
   func text(_ screen: Screen) -> String {
     // What no row says anything about is no column.
     var kept = columns.indices.filter { column in
       columns[column].expendability == 0 || rows.contains { !$0[column].isEmpty }
     }
-    var widths = fittedWidths(kept, screen.width)
+    var widths = fittedWidths(kept, screen.width, Self.readableWidth)
     while let limit = screen.width, Self.total(widths) > limit,
       let last = kept.max(by: { columns[$0].expendability < columns[$1].expendability }),
       columns[last].expendability > 0
     {
       kept.removeAll { $0 == last }
-      widths = fittedWidths(kept, limit)
+      widths = fittedWidths(kept, limit, Self.readableWidth)
+    }
+    if let limit = screen.width, Self.total(widths) > limit {
+      widths = fittedWidths(kept, limit, Self.minimumWidth)
     }
     func line(_ cells: [String]) -> String {
       let padded = zip(kept, widths).map { column, width in
@@ -49,14 +52,14 @@ struct ScreenTable {
   }
 
   /// Widths of some columns; the widest flexible ones give up what is too much.
-  private func fittedWidths(_ kept: [Int], _ limit: Int?) -> [Int] {
+  private func fittedWidths(_ kept: [Int], _ limit: Int?, _ minimum: Int) -> [Int] {
     var widths = kept.map { column in
       rows.reduce(columns[column].title.count) { max($0, $1[column].count) }
     }
     guard let limit else { return widths }
     while Self.total(widths) > limit {
       let flexible = kept.indices.filter {
-        columns[kept[$0]].isFlexible && widths[$0] > Self.minimumWidth
+        columns[kept[$0]].isFlexible && widths[$0] > minimum
       }
       guard let widest = flexible.max(by: { widths[$0] < widths[$1] }) else { break }
       widths[widest] -= 1
