@@ -328,8 +328,8 @@ extension Session {
 
   @Test func availableMemory() {
     let text = "MemTotal:       24590372 kB\nMemFree: 1 kB\nMemAvailable:   20000000 kB\n"
-    #expect(SystemMemory.availableByteCount(meminfo: text) == 20_480_000_000)
-    #expect(SystemMemory.availableByteCount(meminfo: "MemFree: 1 kB\n") == nil)
+    #expect(SystemMemory.byteCount("MemAvailable", in: text) == 20_480_000_000)
+    #expect(SystemMemory.byteCount("MemAvailable", in: "MemFree: 1 kB\n") == nil)
     #expect(SystemMemory.availableByteCount.map { $0 > 0 } ?? false)
   }
 }
