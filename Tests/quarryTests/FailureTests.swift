@@ -23,7 +23,7 @@ import Testing
     (["synthesize", "/nonexistent", "-o", "never"], "/nonexistent"),
     (
       ["synthesize", Pebble.directory.path + "/config.json", "-o", "/nonexistent/never"],
-      "/nonexistent/never.partial: No such file or directory"
+      "/nonexistent: cannot inspect: No such file or directory"
     ),
     (
       ["synthesize", Pebble.directory.path + "/tokenizer_config.json", "-o", "never"],
