@@ -37,7 +37,7 @@ public enum SystemMemory {
   /// The value of a line like `MemAvailable:  1024 kB`.
   static func byteCount(_ name: String, in text: String) -> Int? {
     let line = text.split(separator: "\n").first { $0.hasPrefix("\(name):") }
-    let kibibytes = line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
-    return kibibytes?.multipliedReportingOverflow(by: 1024).partialValue
+    let value = line?.split(whereSeparator: \.isWhitespace).dropFirst().first
+    return value.flatMap { Int($0) }?.multipliedReportingOverflow(by: 1024).partialValue
   }
 }
