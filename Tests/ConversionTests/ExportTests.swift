@@ -27,7 +27,7 @@ import Testing
   private static func relations(_ a: String, _ b: String) throws -> [ModelDifference.Relation] {
     let difference = try #require(
       try ModelDifference.compare(
-        ComparedModel(path: a), ComparedModel(path: b), pool: pool))
+        ModelListing(path: a), ModelListing(path: b), pool: pool))
     #expect(difference.assets.filter { !$0.isSame }.isEmpty)
     return difference.tensors.map(\.relation)
   }

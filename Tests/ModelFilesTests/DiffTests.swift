@@ -35,7 +35,7 @@ import Testing
   private static func diff(_ a: URL, _ b: URL) throws -> ModelDifference {
     try #require(
       try ModelDifference.compare(
-        ComparedModel(path: a.path), ComparedModel(path: b.path), pool: pool))
+        ModelListing(path: a.path), ModelListing(path: b.path), pool: pool))
   }
 
   private static func withPair(_ body: (_ a: URL, _ b: URL) throws -> Void) throws {
@@ -138,7 +138,7 @@ import Testing
       }
       // Doubled: the error is the original itself.
       #expect(statistics.normalizedMeanSquaredError == 1 && statistics.cosineSimilarity == 1)
-      let values = try Slab(path: a.path).checkedValues(
+      let values = try Slab(path: a.path).checkedRows(
         of: try #require(try Slab(path: a.path).tensor(named: "a")), pool: Self.pool)
       var row = [Float](repeating: 0, count: 50)
       var (nonzero, largest): (Int, Float) = (0, 0)
@@ -238,7 +238,7 @@ import Testing
       let text = directory.appending(path: "text")
       try Data("no model".utf8).write(to: text)
       for path in [text.path, directory.path, directory.path + "/nothing"] {
-        #expect(throws: (any Error).self) { try ComparedModel(path: path) }
+        #expect(throws: (any Error).self) { try ModelListing(path: path) }
       }
     }
   }

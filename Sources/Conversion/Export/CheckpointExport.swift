@@ -57,7 +57,7 @@ public enum CheckpointExport {
     defer { writer.close() }
     var done = 0
     for tensor in tensors {
-      let values = try slab.checkedValues(of: tensor, pool: pool)
+      let values = try slab.checkedRows(of: tensor, pool: pool)
       let rowCount = max(1, pieceElementCount / values.columns)
       for first in stride(from: 0, to: values.rows, by: rowCount) {
         if isCancelled() { throw CancellationError() }
@@ -81,7 +81,7 @@ public enum CheckpointExport {
 
   /// Rows as they stand in the file, and the first place of a value that is not finite.
   private static func encoded(
-    _ values: TensorValues, _ rows: Range<Int>, as type: ElementType, pool: WorkerPool
+    _ values: TensorRows, _ rows: Range<Int>, as type: ElementType, pool: WorkerPool
   ) -> (buffer: AlignedBuffer, fault: (row: Int, column: Int)?) {
     let columns = values.columns
     let buffer = AlignedBuffer(byteCount: rows.count * columns * type.byteCount)

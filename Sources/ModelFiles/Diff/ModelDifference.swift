@@ -9,6 +9,10 @@ public struct ModelDifference: Sendable {
     public let encoding: String
     /// In memory, padding included.
     public let byteCount: Int
+
+    init(_ tensor: ListedTensor) {
+      (shape, encoding, byteCount) = (tensor.shape, tensor.encoding, tensor.logicalByteCount)
+    }
   }
 
   /// How the values of a tensor relate.
@@ -68,7 +72,8 @@ public struct ModelDifference: Sendable {
   /// they are encoded, ordered and stored.
   public var isSameModel: Bool { tensors.allSatisfy(\.isSame) && assets.allSatisfy(\.isSame) }
 
-  /// Compares two models, tensor by tensor. Weights are read only where digests cannot tell.
+  /// Compares two models, tensor by tensor. Weights are read only where digests cannot tell. Column
+  /// scales belong to the tensors that name them.
   ///
   /// - Parameters:
   ///   - progress: called with the elements compared so far and those of all tensors in both.
@@ -76,15 +81,15 @@ public struct ModelDifference: Sendable {
   /// - Returns: nil if cancelled.
   /// - Throws: ``SlabError`` if weights that had to be read are damaged.
   public static func compare(
-    _ old: ComparedModel, _ new: ComparedModel, pool: WorkerPool,
+    _ old: ModelListing, _ new: ModelListing, pool: WorkerPool,
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in },
     isCancelled: () -> Bool = { false }
   ) throws(SlabError) -> ModelDifference? {
-    var pairs: [[UInt8]: (old: ComparedTensor?, new: ComparedTensor?)] = [:]
-    for tensor in old.tensors { pairs[Array(tensor.name.utf8), default: (nil, nil)].old = tensor }
-    for tensor in new.tensors { pairs[Array(tensor.name.utf8), default: (nil, nil)].new = tensor }
+    var pairs: [[UInt8]: (old: ListedTensor?, new: ListedTensor?)] = [:]
+    for tensor in old.weights { pairs[Array(tensor.name.utf8), default: (nil, nil)].old = tensor }
+    for tensor in new.weights { pairs[Array(tensor.name.utf8), default: (nil, nil)].new = tensor }
     let isOrdered = (old.slab == nil) == (new.slab == nil)
-    let moved = isOrdered ? moved(old.tensors.map(\.name), new.tensors.map(\.name)) : []
+    let moved = isOrdered ? moved(old.weights.map(\.name), new.weights.map(\.name)) : []
 
     let total = pairs.values.reduce(0) { $0 + ($1.new == nil ? 0 : $1.old?.elementCount ?? 0) }
     var done = 0
@@ -92,13 +97,20 @@ public struct ModelDifference: Sendable {
     for name in pairs.keys.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
       if isCancelled() { return nil }
       let pair = pairs[name]!
+      let relation: Relation
+      switch pair {
+      case (let a?, let b?):
+        relation = try Self.relation(a, in: old, b, in: new, pool: pool)
+        old.release(a)
+        new.release(b)
+        done += a.elementCount
+      case (_, nil): relation = .removed
+      case (nil, _): relation = .added
+      }
       tensors.append(
         Tensor(
-          name: (pair.old ?? pair.new)!.name, old: pair.old?.form, new: pair.new?.form,
-          relation: try relation(pair.old, pair.new, pool: pool), isMoved: moved.contains(name)))
-      pair.old?.release()
-      pair.new?.release()
-      if pair.new != nil { done += pair.old?.elementCount ?? 0 }
+          name: (pair.old ?? pair.new)!.name, old: pair.old.map(Form.init),
+          new: pair.new.map(Form.init), relation: relation, isMoved: moved.contains(name)))
       progress(done, total)
     }
     return ModelDifference(
@@ -107,25 +119,22 @@ public struct ModelDifference: Sendable {
   }
 
   private static func relation(
-    _ old: ComparedTensor?, _ new: ComparedTensor?, pool: WorkerPool
+    _ old: ListedTensor, in oldModel: ModelListing, _ new: ListedTensor, in newModel: ModelListing,
+    pool: WorkerPool
   ) throws(SlabError) -> Relation {
-    guard let old else { return .added }
-    guard let new else { return .removed }
-    guard old.form.shape == new.form.shape else { return .reshaped }
-    switch (old.place, new.place) {
-    case (.slab(let a, _), .slab(let b, _)):
-      if a.digest == b.digest { return .identical }
-    case (.file(let a, let first), .file(let b, let second)):
-      if a.dataType == b.dataType,
-        areEqual(first.bytes(of: a), second.bytes(of: b), pool: pool)
-      {
-        return .identical
+    guard old.shape == new.shape else { return .reshaped }
+    let isIdentical =
+      switch (old.digest, new.digest) {
+      case (let a?, let b?): a == b
+      case (nil, nil):
+        old.sourceType == new.sourceType
+          && areEqual(oldModel.storedBytes(of: old), newModel.storedBytes(of: new), pool: pool)
+      default: false
       }
-    default: break
-    }
-    guard let original = try old.values(pool: pool), let values = try new.values(pool: pool) else {
-      return .differing(count: old.elementCount, nil)
-    }
+    if isIdentical { return .identical }
+    guard let original = try oldModel.checkedRows(of: old, pool: pool),
+      let values = try newModel.checkedRows(of: new, pool: pool)
+    else { return .differing(count: old.elementCount, nil) }
     let comparison = ValueComparison(of: values, against: original, pool: pool)
     return comparison.differingCount == 0
       ? .equal : .differing(count: comparison.differingCount, comparison.statistics)
@@ -178,6 +187,9 @@ public struct ModelDifference: Sendable {
   }
 }
 
-extension ComparedTensor {
-  fileprivate var elementCount: Int { form.shape.reduce(1, *) }
+extension ModelListing {
+  /// Its tensors without the column scales of a slab.
+  fileprivate var weights: [ListedTensor] {
+    tensors.filter { $0.role != ListedTensor.columnScalesRole }
+  }
 }

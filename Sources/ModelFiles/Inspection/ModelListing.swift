@@ -71,6 +71,9 @@ public struct ModelListing: Sendable {
   public let notes: [String]
   public let source: Source
 
+  /// The slab; nil for other kinds.
+  public var slab: Slab? { if case .slab(let slab) = source { slab } else { nil } }
+
   /// Bytes of all files.
   public var fileByteCount: Int { files.reduce(0) { $0 + $1.byteCount } }
 

@@ -45,7 +45,8 @@ public struct SafetensorsFile: Sendable {
   var status: SystemCalls.Status { file.status }
 
   /// Gives back the memory that reading `tensor` took.
-  public func release(_ tensor: TensorDescriptor) { file.release(tensor.byteRange) }
+  public func release(_ tensor: TensorDescriptor) { release(tensor.byteRange) }
+  func release(_ range: Range<Int>) { file.release(range) }
 
   /// Asks the system to read `tensor` ahead.
   public func prefetch(_ tensor: TensorDescriptor) { file.prefetch(tensor.byteRange) }

@@ -1,17 +1,32 @@
+internal import Synchronization
+
 /// The file under construction beside a target: `TARGET.partial`, locked while it is written,
 /// renamed when it is complete, removed when it is not; and its journal, if it has one, which the
 /// same lock protects.
 ///
 /// One thread may write the journal while another writes the file.
-final class PartialFile: @unchecked Sendable {
-  // What changes is changed by the owner's thread while no other is at work.
+final class PartialFile: Sendable {
   let target: String
   let path: String
   private let replacing: Bool
   private let hasJournal: Bool
-  private var descriptor: Int32?
+  private let state: Mutex<State>
+
+  private struct State {
+    var descriptor: Int32?
+    var fate: Fate
+  }
+
+  private var descriptor: Int32? {
+    get { state.withLock { $0.descriptor } }
+    set { state.withLock { $0.descriptor = newValue } }
+  }
+
   /// What becomes of the files where this run ends without a slab.
-  var fate: Fate
+  var fate: Fate {
+    get { state.withLock { $0.fate } }
+    set { state.withLock { $0.fate = newValue } }
+  }
 
   enum Fate {
     /// Nobody has looked yet at what an earlier run left: it stays, if there is anything.
@@ -36,7 +51,7 @@ final class PartialFile: @unchecked Sendable {
     self.target = target
     self.replacing = replacing
     self.hasJournal = hasJournal
-    fate = hasJournal ? .unknown : .removed
+    state = Mutex(State(fate: hasJournal ? .unknown : .removed))
     path = SlabWriter.partialPath(of: target)
     let journals = [SlabJournal.path(of: target), SlabJournal.nextPath(of: target)]
     try calling { () throws(FileError) in try SystemCalls.checkName(ofOutput: target) }

@@ -52,11 +52,18 @@ struct Diff: ParsableCommand {
   }
 
   private func compare() throws -> Bool {
-    let (old, new) = (try ComparedModel(path: a), try ComparedModel(path: b))
-    for file in old.weightFiles + new.weightFiles {
-      MappedFiles.watch(
-        file.mappedBytes, path: file.path, advice: "Compare again when it is whole",
-        exitStatus: Self.failed.rawValue)
+    let (old, new) = (try ModelListing(path: a), try ModelListing(path: b))
+    for model in [old, new] {
+      if model.kind == .gguf {
+        throw ValidationError(
+          "\(model.path): a GGUF file names its tensors otherwise; slabs and checkpoints are compared."
+        )
+      }
+      for (path, bytes) in model.mappings {
+        MappedFiles.watch(
+          bytes, path: path, advice: "Compare again when it is whole",
+          exitStatus: Self.failed.rawValue)
+      }
     }
     Interrupt.watch()
     let progress = Progress("comparing")

@@ -4,8 +4,8 @@ import TensorCore
 
 /// What `quarry diff` says.
 struct DiffReport {
-  let old: ComparedModel
-  let new: ComparedModel
+  let old: ModelListing
+  let new: ModelListing
   let difference: ModelDifference
 
   // MARK: - For people
@@ -51,10 +51,9 @@ struct DiffReport {
         ? "" : assets == 0 ? " (all the same)" : " (\(assets) differing)")
   }
 
-  private static func description(_ model: ComparedModel) -> String {
+  private static func description(_ model: ModelListing) -> String {
     guard let slab = model.slab else {
-      let byteCount = model.weightFiles.reduce(0) { $0 + $1.mappedBytes.count }
-      return "\(model.path.shown): checkpoint, \(Format.bytes(byteCount))"
+      return "\(model.path.shown): checkpoint, \(Format.bytes(model.fileByteCount))"
     }
     return "\(model.path.shown): slab, \(slab.profile), \(Format.bytes(slab.fileByteCount)), root "
       + "\(slab.rootDigest)"
@@ -141,7 +140,7 @@ struct DiffReport {
     ])
   }
 
-  private static func json(_ model: ComparedModel) -> JSONValue {
+  private static func json(_ model: ModelListing) -> JSONValue {
     .object([
       "path": .string(model.path),
       "kind": .string(model.slab == nil ? "checkpoint" : "slab"),

@@ -98,14 +98,3 @@ struct Inspect: ParsableCommand {
     return views.isEmpty ? [SummaryView(listing: listing)] : views
   }
 }
-
-extension ModelListing {
-  /// The files as they are mapped.
-  fileprivate var mappings: [(path: String, bytes: UnsafeRawBufferPointer)] {
-    switch source {
-    case .slab(let slab): [(slab.path, slab.mappedBytes)]
-    case .safetensors(let files): files.map { ($0.path, $0.mappedBytes) }
-    case .gguf(let file): [(file.path, file.mappedBytes)]
-    }
-  }
-}

@@ -41,9 +41,7 @@ struct TensorView: InspectionView {
     if case .matrix(let matrix)? = rows { matrix } else { nil }
   }
 
-  var slabTensor: SlabTensor? {
-    if case .slab(let slab) = listing.source { slab.tensor(named: tensor.name) } else { nil }
-  }
+  var slabTensor: SlabTensor? { listing.slab?.tensor(named: tensor.name) }
 
   // MARK: - JSON
 

@@ -8,6 +8,15 @@ import Testing
 @Suite struct InspectionTests {
   private static let pools = [1, 3].map { WorkerPool(threadCount: $0) }
 
+  private static func rows(_ values: [Float], columns: Int) -> TensorRows {
+    let buffer = AlignedBuffer(byteCount: max(4, values.count * 4))
+    for (index, value) in values.enumerated() { buffer.floats[index] = value }
+    let bytes = UnsafeRawBufferPointer(rebasing: buffer.bytes[..<(values.count * 4)])
+    return .view(
+      MatrixView(bytes, elementType: .f32, rows: values.count / columns, columns: columns),
+      owner: buffer)
+  }
+
   @Test func distributionsAreCounted() {
     // Column 2 is an outlier, row 1 all zero; two values are no numbers.
     var values: [Float] = [
@@ -17,7 +26,7 @@ import Testing
     ]
     values += [.nan, -.infinity, 4, 1]
     for pool in Self.pools {
-      let statistics = ValueStatistics(.values(values, columns: 4), pool: pool)
+      let statistics = ValueStatistics(Self.rows(values, columns: 4), pool: pool)
       #expect(statistics.count == 16 && statistics.nonFiniteCount == 2)
       #expect(statistics.zeroCount == 4)
       #expect(statistics.minimum == -8 && statistics.maximum == 8 && statistics.bound == 8)
@@ -29,7 +38,7 @@ import Testing
       #expect(statistics.histogram.first == 1 && statistics.histogram.last == 1)
       #expect(statistics.histogram[ValueStatistics.binCount / 2] == 4)
     }
-    let none = ValueStatistics(.values([], columns: 4), pool: Self.pools[0])
+    let none = ValueStatistics(Self.rows([], columns: 4), pool: Self.pools[0])
     #expect(none.count == 0 && none.histogram.allSatisfy { $0 == 0 })
   }
 

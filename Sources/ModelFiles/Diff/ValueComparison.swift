@@ -1,69 +1,6 @@
 internal import Synchronization
 package import TensorCore
 
-/// The elements of a tensor of a slab or a checkpoint, row by row as float32: the last dimension is
-/// the columns.
-package enum TensorValues: Sendable {
-  case panels(WeightMatrix)
-  /// - `owner`: what keeps the memory of the view alive, where that is not the caller.
-  case rows(MatrixView, owner: AlignedBuffer? = nil)
-
-  package var rows: Int {
-    switch self {
-    case .panels(let matrix): matrix.geometry.rows
-    case .rows(let view, _): view.rows
-    }
-  }
-
-  package var columns: Int {
-    switch self {
-    case .panels(let matrix): matrix.geometry.columns
-    case .rows(let view, _): view.columns
-    }
-  }
-
-  /// Writes one row, dequantized with its column scales.
-  package func copyRow(_ row: Int, into destination: UnsafeMutablePointer<Float>) {
-    switch self {
-    case .panels(let matrix): matrix.copyRow(row, into: destination)
-    case .rows(let view, _): view.copyRow(row, into: destination)
-    }
-  }
-
-  /// Rows and columns of a tensor of any number of dimensions.
-  static func form(_ shape: [Int]) -> (rows: Int, columns: Int) {
-    (shape.dropLast().reduce(1, *), shape.last ?? 1)
-  }
-}
-
-extension Slab {
-  /// The elements of a tensor in memory of their own, every digest checked: nothing is used where it
-  /// is mapped.
-  /// - Throws: ``SlabError`` if the tensor is damaged, or larger than this machine's memory.
-  package func checkedValues(
-    of tensor: SlabTensor, pool: WorkerPool
-  ) throws(SlabError) -> TensorValues {
-    var buffers: [StreamKind: AlignedBuffer] = [:]
-    for stream in tensor.streams {
-      buffers[stream.kind] = try file.decoded(stream, of: tensor, pool: pool)
-    }
-    guard let geometry = tensor.geometry else {
-      let elements = buffers[.elements]!
-      let (rows, columns) = TensorValues.form(tensor.shape)
-      return .rows(
-        MatrixView(elements.bytes, elementType: .f32, rows: rows, columns: columns),
-        owner: elements)
-    }
-    let scales = try tensor.columnScales.map { name throws(SlabError) in
-      try sharedColumnScales(named: name)
-    }
-    return .panels(
-      WeightMatrix(
-        encoding: tensor.encoding, geometry: geometry, streams: buffers.mapValues(\.bytes),
-        columnScales: scales, owners: Array(buffers.values)))
-  }
-}
-
 /// How far the values of a tensor are from those that they are compared with.
 package struct ValueComparison: Sendable {
   /// Of the values against the original ones.
@@ -73,7 +10,7 @@ package struct ValueComparison: Sendable {
 
   /// Compares all elements with all threads of the pool; the result does not depend on their number.
   /// - Precondition: both have the same rows and columns.
-  package init(of values: TensorValues, against original: TensorValues, pool: WorkerPool) {
+  package init(of values: TensorRows, against original: TensorRows, pool: WorkerPool) {
     let (rowCount, columns) = (original.rows, original.columns)
     precondition(values.rows == rowCount && values.columns == columns)
     let rows = [RowSums](unsafeUninitializedCapacity: rowCount) { buffer, count in
