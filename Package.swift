@@ -57,6 +57,9 @@ let package = Package(
         "Conversion", "Pebble",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
+      resources: [
+        .embedInCode("Inspection/HTML/report.css"), .embedInCode("Inspection/HTML/report.js"),
+      ],
       swiftSettings: swift),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: swift),

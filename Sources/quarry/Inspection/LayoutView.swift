@@ -6,7 +6,7 @@ import ModelFiles
 struct LayoutView: InspectionView {
   let name = "layout"
   let listing: ModelListing
-  private let regions: [FileRegion]
+  let regions: [FileRegion]
 
   /// Lines that all files together take, about.
   private static let lineCount = 16
@@ -63,12 +63,12 @@ struct LayoutView: InspectionView {
   private func map(
     _ regions: [FileRegion], _ byteCount: Int, _ cell: Int, _ width: Int, _ screen: Screen
   ) -> [String] {
-    var cells = Array(repeating: [Mark: Int](), count: (byteCount + cell - 1) / cell)
+    var cells = Array(repeating: [ByteMark: Int](), count: (byteCount + cell - 1) / cell)
     for region in regions {
       var start = region.range.lowerBound
       while start < region.range.upperBound {
         let end = min((start / cell + 1) * cell, region.range.upperBound)
-        cells[start / cell][Mark(region), default: 0] += end - start
+        cells[start / cell][ByteMark(region), default: 0] += end - start
         start = end
       }
     }
@@ -78,7 +78,7 @@ struct LayoutView: InspectionView {
     }
     return stride(from: 0, to: marks.count, by: width).map { start in
       var line = ""
-      var run: (mark: Mark, count: Int)?
+      var run: (mark: ByteMark, count: Int)?
       func flush() {
         guard let run else { return }
         line += screen.styled(
@@ -99,10 +99,10 @@ struct LayoutView: InspectionView {
   }
 
   private func legend(_ screen: Screen) -> String {
-    let present = Set(regions.map(Mark.init))
+    let present = Set(regions.map(ByteMark.init))
     var lines = [""]
     var length = 0
-    for mark in Mark.allCases where present.contains(mark) {
+    for mark in ByteMark.allCases where present.contains(mark) {
       let item = "\(mark.letter) \(mark.rawValue)"
       if length + item.count + 2 > screen.drawingWidth {
         lines.append("")
@@ -129,7 +129,7 @@ struct LayoutView: InspectionView {
     var parts: [Part] = []
     var places: [String: Int] = [:]
     for region in regions {
-      let name = region.layer.map { "layer \($0)" } ?? Mark(region).rawValue
+      let name = region.layer.map { "layer \($0)" } ?? ByteMark(region).rawValue
       if places[name] == nil {
         places[name] = parts.count
         parts.append(Part(name: name, offset: region.range.lowerBound))
@@ -168,7 +168,8 @@ struct LayoutView: InspectionView {
     return table.text(screen)
   }
 
-  private var rules: String {
+  /// Where things may begin.
+  var rules: String {
     let padding = regions.filter { $0.kind == .padding }.reduce(0) { $0 + $1.range.count }
     switch listing.source {
     case .slab:
@@ -184,77 +185,6 @@ struct LayoutView: InspectionView {
     case .gguf(let file):
       return "Tensors begin at multiples of \(file.alignment) bytes; "
         + "\(Format.bytes(padding)) of padding."
-    }
-  }
-}
-
-/// What a byte is for, as one letter.
-private enum Mark: String, CaseIterable {
-  case superblock, header
-  case embedding, query, key, value
-  case attentionOutput = "attention output"
-  case gate, up
-  case gateUp = "gate and up"
-  case down, output, norm, bias
-  case columnScales = "column scales"
-  case other, assets, index, padding, unused
-
-  init(_ region: FileRegion) {
-    switch region.kind {
-    case .superblock: self = .superblock
-    case .header: self = .header
-    case .asset: self = .assets
-    case .index: self = .index
-    case .padding: self = .padding
-    case .unused: self = .unused
-    case .tensor:
-      self = region.role.flatMap { Mark(rawValue: $0) ?? Mark(role: $0) } ?? .other
-    }
-  }
-
-  private init?(role: String) {
-    switch role {
-    case "attention-output": self = .attentionOutput
-    case "gate-up": self = .gateUp
-    case "column-scales": self = .columnScales
-    default: return nil
-    }
-  }
-
-  var letter: Character {
-    switch self {
-    case .superblock: "S"
-    case .header: "h"
-    case .embedding: "E"
-    case .query: "Q"
-    case .key: "K"
-    case .value: "V"
-    case .attentionOutput: "O"
-    case .gate: "G"
-    case .up: "U"
-    case .gateUp: "M"
-    case .down: "D"
-    case .output: "H"
-    case .norm: "n"
-    case .bias: "b"
-    case .columnScales: "c"
-    case .other: "?"
-    case .assets: "A"
-    case .index: "I"
-    case .padding: "·"
-    case .unused: "!"
-    }
-  }
-
-  var style: Screen.Style {
-    switch self {
-    case .query, .key, .value, .attentionOutput: .cyan
-    case .gate, .up, .gateUp, .down: .green
-    case .embedding, .output: .magenta
-    case .norm, .bias, .columnScales, .other: .yellow
-    case .superblock, .header, .assets, .index: .blue
-    case .padding: .dim
-    case .unused: .red
     }
   }
 }

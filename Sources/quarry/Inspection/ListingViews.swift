@@ -105,7 +105,10 @@ struct AssetsView: InspectionView {
   }
 
   func text(_ screen: Screen) -> String {
-    guard !listing.assets.isEmpty else { return "no assets" }
+    listing.assets.isEmpty ? "no assets" : table.text(screen)
+  }
+
+  var table: ScreenTable {
     var table = ScreenTable(columns: [
       .init(title: "asset", isFlexible: true), .init(title: "bytes", isRight: true),
       .init(title: "size", isRight: true, expendability: 1),
@@ -117,7 +120,7 @@ struct AssetsView: InspectionView {
         "\(Digest(of: $0.bytes))",
       ]
     }
-    return table.text(screen)
+    return table
   }
 }
 
@@ -142,13 +145,14 @@ struct MetadataView: InspectionView {
   func text(_ screen: Screen) -> String {
     guard !listing.metadata.isEmpty else { return "no metadata" }
     return listing.metadata.map { entry in
-      let value = entry.json(limit: Self.arrayLimit)
       let type = entry.type == "string" ? "" : screen.styled(" (\(entry.type))", .dim)
-      return screen.heading(entry.key.shown) + type + ": " + Self.shown(value, entry.count, screen)
+      return screen.heading(entry.key.shown) + type + ": " + Self.shown(entry)
     }.joined(separator: "\n")
   }
 
-  private static func shown(_ value: JSONValue, _ count: Int?, _ screen: Screen) -> String {
+  /// The value of an entry as text.
+  static func shown(_ entry: ModelListing.MetadataEntry) -> String {
+    let (value, count) = (entry.json(limit: arrayLimit), entry.count)
     if let elements = value.array {
       let shown = elements.map { $0.string?.shown(atMost: 40) ?? $0.serialized().shown }
       let rest = (count ?? 0) > elements.count ? ["… (\(count ?? 0) elements)"] : []

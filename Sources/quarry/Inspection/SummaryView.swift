@@ -87,29 +87,39 @@ struct SummaryView: InspectionView {
     ])
   }
 
-  private var slab: Slab? { if case .slab(let slab) = listing.source { slab } else { nil } }
+  var slab: Slab? { if case .slab(let slab) = listing.source { slab } else { nil } }
 
   func text(_ screen: Screen) -> String {
     var lines = [screen.heading(listing.path.shown) + ": " + what]
     lines += listing.notes.map { screen.styled("note: " + $0.shown(atMost: 400), .yellow) }
-    let total = listing.total
-    lines.append(
-      "\(Format.count(total.parameterCount)) parameters, \(Format.bytes(listing.fileByteCount))"
-        + (total.bitsPerWeight.map { ", \(Format.decimal($0, 2)) bits per weight" } ?? ""))
-    let known = fields.compactMap { field in field.value.map { "\(field.name) \($0)" } }
-    if !known.isEmpty { lines.append(screen.paragraph(known.joined(separator: ", "))) }
+    lines.append(size)
+    if !dimensions.isEmpty { lines.append(screen.paragraph(dimensions)) }
     if let slab { lines.append("root \(slab.rootDigest)") }
-    lines += ["", roleTable(screen)]
-    let memory = memory
-    if !memory.isEmpty {
+    lines += ["", roleTable.text(screen)]
+    if let memoryTable {
       lines += [
-        "", screen.titled("memory to run", "weights and KV cache"), memoryTable(screen),
+        "", screen.titled("memory to run", "weights and KV cache"), memoryTable.text(screen),
       ]
     }
     return lines.joined(separator: "\n")
   }
 
-  private var what: String {
+  /// Parameters, bytes, bits per weight.
+  var size: String {
+    let total = listing.total
+    return
+      "\(Format.count(total.parameterCount)) parameters, \(Format.bytes(listing.fileByteCount))"
+      + (total.bitsPerWeight.map { ", \(Format.decimal($0, 2)) bits per weight" } ?? "")
+  }
+
+  /// What the configuration says; empty where it says nothing.
+  var dimensions: String {
+    fields.compactMap { field in field.value.map { "\(field.name) \($0)" } }
+      .joined(separator: ", ")
+  }
+
+  /// Kind of file and of model.
+  var what: String {
     var words: [String]
     switch listing.source {
     case .slab(let slab): words = ["slab, profile \(slab.profile.name)"]
@@ -127,15 +137,18 @@ struct SummaryView: InspectionView {
     return words.joined(separator: ", ")
   }
 
-  private func roleTable(_ screen: Screen) -> String {
+  var roleTable: ScreenTable {
     var table = ScreenTable(columns: TensorGroup.columns(title: "role"))
     let total = listing.total
     table.rows = listing.roles.map { $0.cells(of: total) } + [total.cells(of: total)]
     table.hasTotal = true
-    return table.text(screen)
+    return table
   }
 
-  private func memoryTable(_ screen: Screen) -> String {
+  /// Nil where nothing says how much a KV cache takes.
+  var memoryTable: ScreenTable? {
+    let memory = memory
+    guard !memory.isEmpty else { return nil }
     var table = ScreenTable(columns: [
       .init(title: "context", isRight: true), .init(title: "total, f16 cache", isRight: true),
       .init(title: "f16 cache", isRight: true), .init(title: "q8 cache", isRight: true),
@@ -149,7 +162,7 @@ struct SummaryView: InspectionView {
         "\(memory.context)", Format.bytes(memory.total), cache(.f16), cache(.q8), cache(.f32),
       ]
     }
-    return table.text(screen)
+    return table
   }
 }
 

@@ -79,7 +79,8 @@ extension TensorView {
     return table.text(screen)
   }
 
-  private func distribution(_ values: ValueStatistics, _ screen: Screen) -> String {
+  /// The values in a sentence.
+  static func summary(_ values: ValueStatistics) -> String {
     var text =
       "\(values.count), from \(values.minimum) to \(values.maximum), "
       + "mean \(Format.significant(values.mean)), RMS \(Format.significant(values.rootMeanSquare))"
@@ -89,7 +90,19 @@ extension TensorView {
     if values.nonFiniteCount > 0 {
       text += ", \(values.nonFiniteCount) not finite"
     }
-    let title = screen.titled("values", text)
+    return text
+  }
+
+  /// The scales in a sentence.
+  static func summary(_ blocks: BlockStatistics) -> String {
+    let scales = blocks.rowScales
+    return "\(blocks.blockCount), of which \(blocks.zeroBlockCount) are 0 and "
+      + "\(blocks.saturatedBlockCount) at ±127; row scales from \(scales.minimum) to "
+      + "\(scales.maximum), median \(scales.median)"
+  }
+
+  private func distribution(_ values: ValueStatistics, _ screen: Screen) -> String {
+    let title = screen.titled("values", Self.summary(values))
     guard values.bound > 0 else { return title }
     let width = 2 * Double(values.bound) / Double(values.histogram.count)
     let rows = values.histogram.enumerated().map { index, count in
@@ -101,7 +114,6 @@ extension TensorView {
   }
 
   private func scales(_ blocks: BlockStatistics, _ screen: Screen) -> String {
-    let scales = blocks.rowScales
     var bins: [(String, Int)] = []
     for start in stride(from: 0, to: 256, by: 16) {
       bins.append(
@@ -109,11 +121,7 @@ extension TensorView {
     }
     // A writer of 8-bit codes has no use for negative scales.
     while bins.count > 1, bins[0].1 == 0 { bins.removeFirst() }
-    let title = screen.titled(
-      "block scales",
-      "\(blocks.blockCount), of which \(blocks.zeroBlockCount) are 0 and "
-        + "\(blocks.saturatedBlockCount) at ±127; row scales from \(scales.minimum) to "
-        + "\(scales.maximum), median \(scales.median)")
+    let title = screen.titled("block scales", Self.summary(blocks))
     return title + "\n" + Self.histogram(bins, screen)
   }
 
