@@ -14,7 +14,7 @@ struct Inspect: ParsableCommand {
 
       --html writes one page with everything: sizes, errors by layer, a byte map, a table that sorts and \
       filters, and for each tensor histograms of its values, scales and codes. It needs no network and no \
-      other file. For the histograms every value is read, which takes about ten seconds for each billion \
+      other file. For the histograms every value is read, which takes about fifteen seconds for each billion \
       of parameters on two cores.
 
       A pattern is a shell pattern: * stands for anything. Ranges are those of numpy: 0:8, 100:, :, -1.

@@ -44,8 +44,9 @@ struct ErrorCharts {
     }
     guard !values.isEmpty else { return "" }
     let logarithms = values.map(\.value).filter { $0 > 0 }.map { log10($0) }
-    let bottom = (logarithms.min() ?? -1).rounded(.down)
-    let top = max(bottom + 1, (logarithms.max() ?? 0).rounded(.up))
+    let (least, largest) = (logarithms.min() ?? -1, logarithms.max() ?? 0)
+    let margin = max(0.1, (largest - least) / 20)
+    let (bottom, top) = (least - margin, largest + margin)
     let layers = points.map(\.layer)
     let (first, last) = (layers.min()!, layers.max()!)
     let (left, right, high, low) = (70.0, 940.0, 14.0, 214.0)
@@ -60,11 +61,10 @@ struct ErrorCharts {
       guard value > 0 else { return low + 14 }
       return low - (low - high) * (log10(value) - bottom) / (top - bottom)
     }
-    let step = max(1, ((top - bottom) / 5).rounded(.up))
-    for decade in stride(from: bottom, through: top, by: step) {
-      let height = low - (low - high) * (decade - bottom) / (top - bottom)
+    for (tick, text) in Self.ticks(bottom, top) {
+      let height = low - (low - high) * (tick - bottom) / (top - bottom)
       chart.scenery.append("<path class=\"grid\" d=\"M\(left) \(height)H\(right)\"/>\n")
-      chart.label(left - 8, height + 4, "axis end", "1e\(Int(decade))")
+      chart.label(left - 8, height + 4, "axis end", text)
     }
     let exact = values.contains { $0.value == 0 }
     if exact { chart.label(left - 8, low + 18, "axis end", "0") }
@@ -97,5 +97,15 @@ struct ErrorCharts {
       }
     }
     return "<h3>\(name)</h3>" + chart.html()
+  }
+
+  /// Round numbers between two logarithms: fewer of each decade where there are more decades.
+  private static func ticks(_ bottom: Double, _ top: Double) -> [(Double, String)] {
+    let digits = top - bottom < 1 ? Array(1...9) : top - bottom < 3 ? [1, 2, 5] : [1]
+    let step = max(1, Int((top - bottom) / 8))
+    return stride(from: Int(bottom.rounded(.down)), through: Int(top.rounded(.up)), by: step)
+      .flatMap { decade in
+        digits.map { (Double(decade) + log10(Double($0)), "\($0)e\(decade)") }
+      }.filter { bottom <= $0.0 && $0.0 <= top }
   }
 }
