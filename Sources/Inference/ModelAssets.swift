@@ -10,6 +10,8 @@ public struct ModelAssets: Sendable {
   public var tokenizer: Result<Tokenizer, any Error>?
   /// Nil where there is none; a failure where there is one that cannot be executed.
   public var chatTemplate: Result<ChatTemplate, any Error>?
+  /// The text of ``chatTemplate``, as it came.
+  public private(set) var chatTemplateSource: String?
   /// The texts of `bos_token`, `eos_token` and so on, as templates name them.
   public var specialTokens: [String: String]
   /// Ids that end a completion: those of config.json and of generation_config.json.
@@ -38,10 +40,10 @@ public struct ModelAssets: Sendable {
     }
     let tokenizerConfiguration = try document("tokenizer_config.json")
     let templates = tokenizerConfiguration?["chat_template"]
-    let source =
+    chatTemplateSource =
       asset("chat_template.jinja").map { String(decoding: $0, as: UTF8.self) }
       ?? templates?.string ?? Self.defaultTemplate(templates)
-    chatTemplate = source.map { source in Result { try ChatTemplate(source) } }
+    chatTemplate = chatTemplateSource.map { source in Result { try ChatTemplate(source) } }
     specialTokens = Self.specialTokens(
       try document("special_tokens_map.json"), tokenizerConfiguration)
     if let json = asset("generation_config.json") {

@@ -9,6 +9,25 @@ extension SystemCalls {
     }
   }
 
+  /// Refuses an output that is there already.
+  static func checkMissing(_ path: String) throws(FileError) {
+    guard try status(at: path) == nil else {
+      throw FileError(path: path, reason: "it exists already; choose another output")
+    }
+  }
+
+  /// Refuses an output that the disk has no room for.
+  static func checkSpace(for byteCount: Int, _ path: String) throws(FileError) {
+    let needed = byteCount + PartialFile.margin
+    let available = try freeBytes(in: directory(of: path))
+    guard needed <= available else {
+      throw FileError(
+        path: path,
+        reason: "not enough free disk space (expected \(needed) bytes, found \(available) bytes); "
+          + "free some, or write to another disk")
+    }
+  }
+
   /// Refuses a directory that is none, or where no file can be made.
   static func checkWritable(_ directory: String) throws(FileError) {
     guard access(directory, W_OK | X_OK) == 0 else { throw failure("write into", directory) }

@@ -39,9 +39,9 @@ package final class CheckpointWriter {
     self.dataType = dataType
     assetNames = Set(assets.map(\.name))
     shards = Self.shards(of: tensors, dataType, maximumShardByteCount)
-    try Self.checkMissing(path)
+    try SystemCalls.checkMissing(path)
     let byteCount = tensors.reduce(0) { $0 + Self.byteCount($1, dataType) }
-    try Self.checkSpace(for: byteCount + assets.reduce(0) { $0 + $1.bytes.count }, path)
+    try SystemCalls.checkSpace(for: byteCount + assets.reduce(0) { $0 + $1.bytes.count }, path)
     lock = try Self.take(partial, assetNames)
     do throws(FileError) {
       for asset in assets {
@@ -70,7 +70,7 @@ package final class CheckpointWriter {
   package func finish() throws(FileError) {
     try shard!.finish()
     shard = nil
-    try Self.checkMissing(directory)  // it may have come into being meanwhile
+    try SystemCalls.checkMissing(directory)  // it may have come into being meanwhile
     try SystemCalls.rename(partial, to: directory)
     isFinished = true
     SystemCalls.close(lock)
@@ -141,12 +141,6 @@ package final class CheckpointWriter {
 
   // MARK: - The directory
 
-  private static func checkMissing(_ directory: String) throws(FileError) {
-    guard try SystemCalls.status(at: directory) == nil else {
-      throw FileError(path: directory, reason: "it exists already; choose another output")
-    }
-  }
-
   /// Makes and locks the directory, or takes over what an interrupted writer left.
   private static func take(
     _ partial: String, _ assetNames: Set<String>
@@ -171,17 +165,6 @@ package final class CheckpointWriter {
         name == ShardIndex.fileName || name.hasSuffix(".safetensors")
         || name.hasSuffix(".safetensors.partial")
       if isOwn || names.contains(name) { SystemCalls.remove(directory + "/" + name) }
-    }
-  }
-
-  private static func checkSpace(for byteCount: Int, _ path: String) throws(FileError) {
-    let needed = byteCount + PartialFile.margin
-    let available = try SystemCalls.freeBytes(in: SystemCalls.directory(of: path))
-    guard needed <= available else {
-      throw FileError(
-        path: path,
-        reason: "not enough free disk space (expected \(needed) bytes, found \(available) bytes); "
-          + "free some, or write to another disk")
     }
   }
 }

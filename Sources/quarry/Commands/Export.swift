@@ -8,47 +8,78 @@ struct Export: ParsableCommand {
     abstract: "Write a slab for other tools.",
     discussion: """
       safetensors   a checkpoint directory as it is published, which transformers and whatever reads such \
-      directories load: weights dequantized, in shards with an index; configuration and tokenizer as \
-      they came. Config.json still names the element type of the original checkpoint.
+      directories load: weights dequantized to bf16 or f32, in shards with an index; configuration and \
+      tokenizer as they came. Config.json still names the element type of the original checkpoint.
 
-      Every digest of the slab is checked on the way. The directory must not exist, and appears when it \
+      gguf          one file for llama.cpp and what is built on it: weights dequantized and written as \
+      f16, bf16 or q8_0 (blocks of 32 that are rounded once more), vectors as f32, with tokenizer and chat \
+      template.
+
+      Every digest of the slab is checked on the way. The output must not exist, and appears when it \
       is complete.
 
       EXAMPLES
         quarry export granite.slab -o granite-dequantized
         quarry export granite.slab -o granite-f32 --type f32 --shard-size 2GB
+        quarry export granite.slab --to gguf -o granite-f16.gguf
+        quarry export granite.slab --to gguf --type q8_0 -o granite-q8_0.gguf
       """)
 
-  enum Destination: String, ExpressibleByArgument, CaseIterable { case safetensors }
-  enum Element: String, ExpressibleByArgument, CaseIterable {
-    case bf16
-    case f32
+  enum Destination: String, ExpressibleByArgument, CaseIterable {
+    case safetensors, gguf
 
-    var type: ElementType { self == .bf16 ? .bf16 : .f32 }
+    var types: [RowEncoding] {
+      switch self {
+      case .safetensors: CheckpointExport.types
+      case .gguf: GGUFExport.types
+      }
+    }
+  }
+
+  enum Element: String, ExpressibleByArgument, CaseIterable {
+    case bf16, f32, f16
+    case q8 = "q8_0"
+
+    var encoding: RowEncoding { RowEncoding(rawValue: rawValue)! }
   }
 
   @Argument(help: "A slab.", completion: .file(extensions: ["slab"]))
   var slab: String
-  @Option(name: [.short, .long], help: "The directory to write.", completion: .directory)
+  @Option(
+    name: [.short, .long], help: "What to write: a directory, or a file for gguf.",
+    completion: .file())
   var output: String
   @Option(help: "The form to write.")
   var to = Destination.safetensors
-  @Option(help: "bf16, or f32, which holds every dequantized value exactly.")
-  var type = Element.bf16
-  @Option(help: ArgumentHelp("Bytes of weights in a file: 5GB, 900MiB.", valueName: "size"))
+  @Option(
+    help: """
+      Of matrices. safetensors: bf16, or f32, which holds every dequantized value exactly. gguf: f16, \
+      bf16, q8_0. (default: bf16 for safetensors, f16 for gguf)
+      """)
+  var type: Element?
+  @Option(
+    help: ArgumentHelp(
+      "Bytes of weights in a file of safetensors: 5GB, 900MiB.", valueName: "size"))
   var shardSize = FileSize(argument: "5GB")!
   @OptionGroup var runtime: RuntimeOptions
+
+  func validate() throws {
+    if let type, !to.types.contains(type.encoding) {
+      let types = to.types.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("--to \(to.rawValue) writes \(types), not \(type.rawValue).")
+    }
+  }
 
   func run() throws {
     Interrupt.watch()
     let slab = try Slab(path: slab)
+    let type = type?.encoding ?? to.types[0]
     let progress = Progress("exporting")
     defer { progress.finish() }
     let byteCount: Int
     do {
-      byteCount = try CheckpointExport.write(
-        slab, to: output, as: type.type, maximumShardByteCount: shardSize.byteCount,
-        pool: runtime.makePool(), progress: { progress.update($0, of: $1) },
+      byteCount = try write(
+        slab, as: type, progress: { progress.update($0, of: $1) },
         isCancelled: { Interrupt.isRequested })
     } catch is CancellationError {
       progress.finish()
@@ -58,5 +89,24 @@ struct Export: ParsableCommand {
     try Console.write(
       "\(output): \(Format.bytes(byteCount)) of \(type.rawValue) weights "
         + "(the slab has \(Format.bytes(slab.fileByteCount)))\n")
+  }
+
+  private func write(
+    _ slab: Slab, as type: RowEncoding, progress: @escaping (Int, Int) -> Void,
+    isCancelled: @escaping () -> Bool
+  ) throws -> Int {
+    let pool = runtime.makePool()
+    switch to {
+    case .safetensors:
+      return try CheckpointExport.write(
+        slab, to: output, as: type, maximumShardByteCount: shardSize.byteCount, pool: pool,
+        progress: progress, isCancelled: isCancelled)
+    case .gguf:
+      let file = slab.path.split(separator: "/").last.map(String.init) ?? slab.path
+      let name = file.hasSuffix(".slab") ? String(file.dropLast(5)) : file
+      return try GGUFExport.write(
+        slab, to: output, name: name, as: type, pool: pool, progress: progress,
+        isCancelled: isCancelled)
+    }
   }
 }

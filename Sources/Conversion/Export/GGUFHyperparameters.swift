@@ -1,0 +1,47 @@
+import ModelFiles
+
+extension GGUFExport {
+  /// What llama.cpp must know to run a model.
+  static func hyperparameters(
+    _ configuration: ModelConfiguration, name: String, _ type: RowEncoding
+  ) -> [(key: String, value: GGUFMetadata)] {
+    // A Llama without multipliers is what llama.cpp's "llama" computes; its "granite" is the same block
+    // with them, and with heads of any number of features.
+    let isPlain =
+      configuration.architecture == .llama && configuration.embeddingMultiplier == 1
+      && configuration.residualMultiplier == 1 && configuration.logitsScaling == 1
+      && configuration.attentionMultiplier
+        == Float(1 / Double(configuration.headSize).squareRoot())
+    let architecture = isPlain ? "llama" : "granite"
+    var metadata: [(key: String, value: GGUFMetadata)] = [
+      ("general.architecture", .string(architecture)), ("general.type", .string("model")),
+      ("general.name", .string(name)), ("general.file_type", .uint32(type.ggufFileType)),
+      ("general.quantization_version", .uint32(2)),
+    ]
+    func add(_ key: String, _ value: GGUFMetadata) {
+      metadata.append((architecture + "." + key, value))
+    }
+    func add(_ key: String, _ value: Int) { add(key, .uint32(UInt32(value))) }
+    add("vocab_size", configuration.vocabularySize)
+    add("context_length", configuration.contextLength)
+    add("embedding_length", configuration.hiddenSize)
+    add("block_count", configuration.layerCount)
+    add("feed_forward_length", configuration.intermediateSize)
+    add("attention.head_count", configuration.headCount)
+    add("attention.head_count_kv", configuration.keyValueHeadCount)
+    add("attention.key_length", configuration.headSize)
+    add("attention.value_length", configuration.headSize)
+    add("attention.layer_norm_rms_epsilon", .float32(configuration.normEpsilon))
+    add("rope.dimension_count", configuration.headSize)
+    add("rope.freq_base", .float32(Float(configuration.ropeTheta)))
+    if architecture == "granite" {
+      add("embedding_scale", .float32(configuration.embeddingMultiplier))
+      add("residual_scale", .float32(configuration.residualMultiplier))
+      add("attention.scale", .float32(configuration.attentionMultiplier))
+      add("logit_scale", .float32(configuration.logitsScaling))
+      // llama.cpp's switch for Granite's attention without positions.
+      if !configuration.usesRotaryPositions { add("rope.scaling.finetuned", .bool(false)) }
+    }
+    return metadata
+  }
+}

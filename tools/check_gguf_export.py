@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""What tools/check-exports checks of GGUF files, once program and slabs' checkpoints are there.
+
+llama.cpp loads the file, has Quarry's token ids, and its logits agree with those of `quarry logits` on
+unquantized activations; blocks of q8_0 are those of ggml. Exits with 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import gguf
+import llama_cpp
+import numpy as np
+
+AGREEMENT = {"f16": 0.995, "bf16": 0.97, "q8_0": 0.97}  # of best tokens
+CLOSE = 0.05  # two best logits that are closer may change places
+CHUNK, CHUNKS = 256, 6  # tokens
+
+
+def run(program: Path, *arguments: str | Path) -> str:
+    done = subprocess.run([program, *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"quarry {arguments[0]} failed: {done.stderr}")
+    return done.stdout
+
+
+def safetensors(path: Path) -> dict[str, np.ndarray]:
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    result = {}
+    for name, tensor in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            first, last = tensor["data_offsets"]
+            values = np.frombuffer(data[start + first:start + last], np.float32)
+            result[name] = values.reshape(tensor["shape"])
+    return result
+
+
+def logits(program: Path, slab: Path, ids: list[int], work: Path) -> np.ndarray:
+    output = work / "logits"
+    run(program, "logits", slab, "--tokens", ",".join(map(str, ids)), "-o", output,
+        "--activations", "f32", "--kv", "f32")
+    return safetensors(output)["logits"]
+
+
+def check_blocks(quantized: Path, f32: Path) -> bool:
+    """The q8_0 file holds what ggml makes of the float32 checkpoint's matrices."""
+    library = Path(llama_cpp.__file__).parent / "lib/libggml-base.so"
+    quantize = ctypes.CDLL(str(library)).quantize_row_q8_0_ref
+    quantize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    source = {}
+    for path in f32.glob("*.safetensors"):
+        source |= safetensors(path)
+    names = {"token_embd.weight": "model.embed_tokens.weight",
+             "blk.0.ffn_down.weight": "model.layers.0.mlp.down_proj.weight",
+             "blk.1.attn_output.weight": "model.layers.1.self_attn.o_proj.weight"}
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(quantized).tensors}
+    for name, original in names.items():
+        values = np.ascontiguousarray(source[original])
+        blocks = np.empty(values.size // 32 * 34, np.uint8)
+        quantize(values.ctypes.data, blocks.ctypes.data, values.size)
+        if not np.array_equal(blocks, np.asarray(tensors[name].data).ravel()):
+            print(f"{name}: the blocks are not those of ggml")
+            return False
+    print("q8_0: blocks are those of ggml, bit for bit")
+    return True
+
+
+def check(program: Path, checkpoint: Path, recipe: str, work: Path, text: str) -> bool:
+    good = True
+    slab = work / f"{recipe}.slab"
+    run(program, "convert", checkpoint, "-o", slab, "--recipe", recipe)
+    chunks = None
+    for kind, limit in AGREEMENT.items():
+        path = work / f"{recipe}-{kind}.gguf"
+        run(program, "export", slab, "--to", "gguf", "--type", kind, "-o", path)
+        model = llama_cpp.Llama(str(path), n_ctx=2 * CHUNK, n_batch=CHUNK, n_ubatch=CHUNK,
+                                logits_all=True, verbose=False, type_k=0, type_v=0)
+        ids = model.tokenize(text.encode(), add_bos=False, special=True)
+        if chunks is None:
+            same = ids == tokens(program, slab, text)
+            print(f"{checkpoint.name}, {recipe}: {len(ids)} token ids of a text, the same: {same}")
+            good = good and same
+            starts = range(0, min(len(ids) - CHUNK, CHUNK * CHUNKS), CHUNK)
+            chunks = [(ids[i:i + CHUNK], logits(program, slab, ids[i:i + CHUNK], work))
+                      for i in starts]
+        equal = total = 0
+        for chunk, ours in chunks:
+            model.reset()
+            model.eval(chunk)
+            theirs = np.array(model.scores[:len(chunk)])
+            equal += int((ours.argmax(1) == theirs.argmax(1)).sum())
+            total += len(chunk)
+        agreement = equal / total
+        passed = agreement >= limit
+        if kind == "f16":
+            passed = greedy(program, slab, model, ids[:32], work) and passed
+        print(f"{checkpoint.name}, {recipe} as {kind}: same best token {agreement:.2%} of {total}",
+              "" if passed else "TOO FEW", flush=True)
+        good = good and passed
+        del model
+    run(program, "export", slab, "--type", "f32", "-o", work / f"{recipe}-f32")
+    return check_blocks(work / f"{recipe}-q8_0.gguf", work / f"{recipe}-f32") and good
+
+
+def tokens(program: Path, slab: Path, text: str) -> list[int]:
+    done = subprocess.run([program, "tokenize", slab], input=text, capture_output=True, text=True)
+    return [int(id) for id in done.stdout.split()]
+
+
+def greedy(program: Path, slab: Path, model: llama_cpp.Llama, prompt: list[int], work: Path) -> bool:
+    """Both go on alike until their two best logits are close."""
+    ids = list(prompt)
+    model.reset()
+    model.eval(ids)
+    for step in range(48):
+        theirs = np.array(model.scores[len(ids) - 1])
+        best = np.sort(theirs)[-2:]
+        if best[1] - best[0] < CLOSE:
+            print(f"  greedy text is equal for {step} tokens, until two are close")
+            return True
+        ours = logits(program, slab, ids, work)[-1]
+        if ours.argmax() != theirs.argmax():
+            print(f"  greedy text differs after {step} tokens")
+            return False
+        ids.append(int(theirs.argmax()))
+        model.eval(ids[-1:])
+    print("  greedy text is equal for 48 tokens")
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program", type=Path)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    text = arguments.text.read_text()[:12000]
+    good = True
+    for checkpoint in arguments.checkpoints:
+        for recipe in ["q4"]:
+            with tempfile.TemporaryDirectory() as work:
+                good = check(arguments.program.resolve(), checkpoint, recipe, Path(work),
+                             text) and good
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
