@@ -19,7 +19,9 @@ import gguf
 import llama_cpp
 import numpy as np
 
-AGREEMENT = {"f16": 0.995, "bf16": 0.97, "q8_0": 0.97}  # of best tokens
+# Least shares of tokens that both would choose. llama.cpp rounds activations with weights of 8 bits, and
+# bf16 rounds weights that need more digits: on SmolLM2, 95.7 and 99.0 % are left.
+AGREEMENT = {"f16": 0.995, "bf16": 0.98, "q8_0": 0.94}
 CLOSE = 0.05  # two best logits that are closer may change places
 CHUNK, CHUNKS = 256, 6  # tokens
 
