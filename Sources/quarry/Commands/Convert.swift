@@ -11,7 +11,7 @@ struct Convert: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Convert a checkpoint to a slab.",
     discussion: """
-      Reads the safetensors files once, tensor by tensor; memory stays bounded by the largest tensor. \
+      Reads the safetensors files once, layer by layer; memory stays bounded by the largest layer. \
       The slab appears under its name only when it is complete. --dry-run says beforehand what would \
       come of it.
 
