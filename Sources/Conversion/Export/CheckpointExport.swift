@@ -26,10 +26,7 @@ public enum CheckpointExport {
     isCancelled: @escaping () -> Bool = { false }
   ) throws -> Int {
     precondition(types.contains(type))
-    guard slab.asset(named: "config.json") != nil else {
-      throw ExportError.noConfiguration(path: slab.path)
-    }
-    let rows = SlabRows(slab, pool: pool, progress: progress, isCancelled: isCancelled)
+    let rows = try SlabRows(slab, pool: pool, progress: progress, isCancelled: isCancelled)
     let writer = try CheckpointWriter(
       directory: directory, tensors: rows.tensors.map { ($0.name, $0.shape) },
       dataType: type == .f32 ? .f32 : .bf16, assets: slab.assets,

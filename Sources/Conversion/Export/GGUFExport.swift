@@ -29,12 +29,9 @@ public enum GGUFExport {
     isCancelled: @escaping () -> Bool = { false }
   ) throws -> Int {
     precondition(types.contains(type))
-    guard slab.asset(named: "config.json") != nil else {
-      throw ExportError.noConfiguration(path: slab.path)
-    }
+    let rows = try SlabRows(slab, pool: pool, progress: progress, isCancelled: isCancelled)
     let assets = try ModelAssets(slab: slab)
     let configuration = assets.configuration.resolved { slab.tensor(named: $0) != nil }
-    let rows = SlabRows(slab, pool: pool, progress: progress, isCancelled: isCancelled)
     try check(rows.tensors, of: slab, are: configuration)
     let tensors = rows.tensors.flatMap { GGUFTensorPlan.plans(for: $0, configuration, type) }
     let tokenizer = try GGUFTokenizer(slab: slab, assets: assets)

@@ -21,10 +21,12 @@ final class SlabRows {
   private var done = 0
   private var current: (name: String, values: TensorRows)?
 
+  /// - Throws: ``ExportError/noConfiguration(path:)``: no tool could make anything of the weights.
   init(
     _ slab: Slab, pool: WorkerPool, progress: @escaping (_ done: Int, _ total: Int) -> Void,
     isCancelled: @escaping () -> Bool
-  ) {
+  ) throws(ExportError) {
+    guard slab.asset(named: "config.json") != nil else { throw .noConfiguration(path: slab.path) }
     self.slab = slab
     self.pool = pool
     self.progress = progress

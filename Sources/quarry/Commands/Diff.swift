@@ -6,8 +6,8 @@ struct Diff: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show what differs between two models.",
     discussion: """
-      Each is a slab, a checkpoint directory or a safetensors file. Weights of two slabs are compared by \
-      their digests, and read only where these differ: two slabs of one model take no time, whatever \
+      Each is a slab, a checkpoint directory, an index of shards or a safetensors file. Weights of two \
+      slabs are compared by their digests, and read only where these differ: two slabs of one model take no time, whatever \
       their size. Values are compared dequantized, A being the original that errors are relative to.
 
       Listed are tensors and assets that only one side has, tensors that are encoded otherwise or lie \

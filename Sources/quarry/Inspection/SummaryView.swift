@@ -87,7 +87,7 @@ struct SummaryView: InspectionView {
     ])
   }
 
-  var slab: Slab? { if case .slab(let slab) = listing.source { slab } else { nil } }
+  private var slab: Slab? { listing.slab }
 
   func text(_ screen: Screen) -> String {
     var lines = [screen.heading(listing.path.shown) + ": " + what]

@@ -66,7 +66,7 @@ struct ReportPage {
   private var heading: HTML {
     let notes = listing.notes.map { note -> HTML in "<p class=\"note\">Note: \(note)</p>" }
     let root: HTML =
-      summary.slab.map { slab -> HTML in "<p>Root <code>\("\(slab.rootDigest)")</code></p>" } ?? ""
+      listing.slab.map { slab -> HTML in "<p>Root <code>\("\(slab.rootDigest)")</code></p>" } ?? ""
     return """
       <header><h1>\(title)</h1><p>\(summary.what)</p><p><strong>\(summary.size)</strong></p>
       <p>\(summary.dimensions)</p>\(root)\(notes)</header>
@@ -84,7 +84,7 @@ struct ReportPage {
 
   /// What a slab says it was made by; a preset by its name alone.
   private var recipe: HTML {
-    guard let slab = summary.slab, let name = slab.metadata["recipe"] else { return "" }
+    guard let slab = listing.slab, let name = slab.metadata["recipe"] else { return "" }
     let yaml = slab.metadata["recipe-yaml"] ?? Recipe(named: name)?.yaml
     let text: HTML =
       yaml.map { yaml -> HTML in "<pre tabindex=\"0\">\(HTML(lines: yaml))</pre>" } ?? ""
