@@ -24,6 +24,56 @@ import Testing
     }
   }
 
+  @Test func aGGUFThatIsInspected() throws {
+    try Place.withTemporaryDirectory { directory in
+      func path(_ name: String) -> String { directory.appending(path: name).path }
+      func run(_ arguments: String...) throws -> String {
+        let outcome = try quarry.run(arguments)
+        try #require(outcome.status == 0, "\(arguments[0]): \(outcome.errors)")
+        return outcome.output
+      }
+      _ = try run("convert", Pebble.directory.path, "-o", path("a.slab"), "--calibration", "none")
+      for (arguments, type) in [([], "f16"), (["--type", "q8_0"], "q8_0")] {
+        let file = path(type + ".gguf")
+        let outcome = try quarry.run(
+          ["export", path("a.slab"), "--to", "gguf", "-o", file] + arguments)
+        #expect(outcome.status == 0 && outcome.output.contains("of \(type) weights"))
+        #expect(try run("inspect", file).lowercased().contains(type))
+        #expect(try run("inspect", file, "--metadata").contains("tokenizer.chat_template"))
+      }
+      let other = try quarry.run(
+        ["export", path("a.slab"), "--to", "gguf", "-o", path("x"), "--type", "f32"])
+      #expect(other.status == 64 && other.errors.contains("--to gguf writes f16, bf16, q8_0"))
+      let again = try quarry.run(
+        ["export", path("a.slab"), "--to", "gguf", "-o", path("f16.gguf")])
+      #expect(again.status == 1 && again.errors.contains("exists already"))
+    }
+  }
+
+  @Test func compressedTensorsOfEightBits() throws {
+    try Place.withTemporaryDirectory { directory in
+      func path(_ name: String) -> String { directory.appending(path: name).path }
+      func export(_ recipe: String) throws -> Program.Outcome {
+        let slab = path(recipe + ".slab")
+        let made = try quarry.run([
+          "convert", Pebble.directory.path, "-o", slab, "--recipe", recipe, "--calibration", "none",
+        ])
+        try #require(made.status == 0, "\(made.errors)")
+        return try quarry.run(["export", slab, "--to", "compressed-tensors", "-o", path("out")])
+      }
+      let four = try export("q4s")
+      #expect(four.status == 1 && four.errors.contains("codebook"))
+      #expect(four.errors.contains("--recipe q8") && four.errors.contains("--to safetensors"))
+      #expect(!FileManager.default.fileExists(atPath: path("out")))
+      let eight = try export("q8s")
+      #expect(eight.status == 0 && eight.output.contains("of 8-bit and bf16 weights"))
+      #expect(eight.output.contains(/Added error.*: NMSE [0-9.]+e-05; most in model\.layers/))
+      let listed = try quarry.run(["inspect", path("out/model.safetensors"), "--tensors"])
+      #expect(listed.output.contains("mlp.down_proj.weight_packed"))
+      #expect(!FileManager.default.fileExists(atPath: path("out.partial")))
+    }
+  }
+
   /// An interrupted export leaves nothing; a killed one is taken over.
   @Test func interruptedExports() throws {
     try Place.withTemporaryDirectory { directory in

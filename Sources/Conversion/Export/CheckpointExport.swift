@@ -27,10 +27,10 @@ public enum CheckpointExport {
   ) throws -> Int {
     precondition(types.contains(type))
     let rows = try SlabRows(slab, pool: pool, progress: progress, isCancelled: isCancelled)
+    let dataType: DataType = type == .f32 ? .f32 : .bf16
     let writer = try CheckpointWriter(
-      directory: directory, tensors: rows.tensors.map { ($0.name, $0.shape) },
-      dataType: type == .f32 ? .f32 : .bf16, assets: slab.assets,
-      maximumShardByteCount: maximumShardByteCount)
+      directory: directory, tensors: rows.tensors.map { ($0.name, $0.shape, dataType) },
+      assets: slab.assets, maximumShardByteCount: maximumShardByteCount)
     defer { writer.close() }
     for tensor in rows.tensors {
       try rows.encode(

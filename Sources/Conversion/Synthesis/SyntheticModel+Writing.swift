@@ -37,8 +37,8 @@ extension SyntheticModel {
     pool: WorkerPool, monitor: Monitor = Monitor()
   ) throws {
     let writer = try CheckpointWriter(
-      directory: directory, tensors: tensors, dataType: .bf16, assets: assets(others),
-      maximumShardByteCount: maximumShardByteCount)
+      directory: directory, tensors: tensors.map { ($0.name, $0.shape, .bf16) },
+      assets: assets(others), maximumShardByteCount: maximumShardByteCount)
     defer { writer.close() }
     var done = 0
     for index in tensors.indices {

@@ -7,13 +7,12 @@ internal import JSON
 /// disk; what fails, is cancelled or not finished leaves nothing. What a killed writer left is taken
 /// over by the next.
 package final class CheckpointWriter {
-  package typealias Tensor = (name: String, shape: [Int])
+  package typealias Tensor = SafetensorsWriter.Tensor
 
   private let directory: String
   private let partial: String
   private let lock: Int32
   private let shards: [(name: String, tensors: [Tensor])]
-  private let dataType: DataType
   private let assetNames: Set<String>
   private var position = 0
   private var shard: SafetensorsWriter?
@@ -22,25 +21,22 @@ package final class CheckpointWriter {
   private var isFinished = false
 
   /// - Parameters:
-  ///   - tensors: names, each once, and shapes, in the order in which the elements will come.
-  ///   - dataType: of all of them; one of whole bytes.
+  ///   - tensors: in the order in which the elements will come.
   ///   - assets: the small files.
   ///   - maximumShardByteCount: bytes of elements in a file; a larger tensor has one of its own.
   /// - Throws: ``FileError``, also if the directory exists or the disk lacks room.
   package init(
-    directory path: String, tensors: [Tensor], dataType: DataType, assets: [SlabAsset],
-    maximumShardByteCount: Int
+    directory path: String, tensors: [Tensor], assets: [SlabAsset], maximumShardByteCount: Int
   ) throws(FileError) {
     var path = path
     while path.utf8.count > 1, path.hasSuffix("/") { path.removeLast() }
     try SystemCalls.checkName(ofOutput: path)
     directory = path
     partial = path + ".partial"
-    self.dataType = dataType
     assetNames = Set(assets.map(\.name))
-    shards = Self.shards(of: tensors, dataType, maximumShardByteCount)
+    shards = Self.shards(of: tensors, maximumShardByteCount)
     try SystemCalls.checkMissing(path)
-    let byteCount = tensors.reduce(0) { $0 + Self.byteCount($1, dataType) }
+    let byteCount = tensors.reduce(0) { $0 + SafetensorsWriter.byteCount(of: $1) }
     try SystemCalls.checkSpace(for: byteCount + assets.reduce(0) { $0 + $1.bytes.count }, path)
     lock = try Self.take(partial, assetNames)
     do throws(FileError) {
@@ -94,10 +90,9 @@ package final class CheckpointWriter {
 
   private func openShard() throws(FileError) {
     let (name, tensors) = shards[position]
-    missing = tensors.reduce(0) { $0 + Self.byteCount($1, dataType) }
+    missing = tensors.reduce(0) { $0 + SafetensorsWriter.byteCount(of: $1) }
     shard = try SafetensorsWriter(
-      path: partial + "/" + name, tensors: tensors, dataType: dataType,
-      metadata: [("format", "pt")])
+      path: partial + "/" + name, tensors: tensors, metadata: [("format", "pt")])
   }
 
   private func writeIndex(byteCount: Int) throws(FileError) {
@@ -112,17 +107,13 @@ package final class CheckpointWriter {
       partial + "/" + ShardIndex.fileName, Array(index.serialized(indented: true).utf8))
   }
 
-  private static func byteCount(_ tensor: Tensor, _ dataType: DataType) -> Int {
-    dataType.bitCount / 8 * tensor.shape.reduce(1, *)
-  }
-
   private static func shards(
-    of tensors: [Tensor], _ dataType: DataType, _ maximumByteCount: Int
+    of tensors: [Tensor], _ maximumByteCount: Int
   ) -> [(name: String, tensors: [Tensor])] {
     var shards: [[Tensor]] = [[]]
     var filled = 0
     for tensor in tensors {
-      let byteCount = byteCount(tensor, dataType)
+      let byteCount = SafetensorsWriter.byteCount(of: tensor)
       if filled > 0, filled + byteCount > maximumByteCount {
         shards.append([])
         filled = 0

@@ -1,10 +1,13 @@
 import JSON
 
-/// Writes tensors of one element type as a safetensors file, front to back, with constant memory.
+/// Writes tensors as a safetensors file, front to back, with constant memory.
 ///
 /// The file appears under its name only when it is finished; until then it is `path.partial`, which
 /// goes away with a writer that is not finished.
 public final class SafetensorsWriter {
+  /// A name, once in the file, a shape, and the type of the elements, one of whole bytes.
+  public typealias Tensor = (name: String, shape: [Int], dataType: DataType)
+
   private let path: String
   private let descriptor: Int32
   private var offset: Int
@@ -12,14 +15,23 @@ public final class SafetensorsWriter {
   private var isFinished = false
   private var partialPath: String { path + ".partial" }
 
+  /// For tensors of one element type.
+  public convenience init(
+    path: String, tensors: [(name: String, shape: [Int])], dataType: DataType = .f32,
+    metadata: [(key: String, value: String)] = [], inputs: [String] = []
+  ) throws(FileError) {
+    try self.init(
+      path: path, tensors: tensors.map { ($0.name, $0.shape, dataType) }, metadata: metadata,
+      inputs: inputs)
+  }
+
   /// - Parameters:
-  ///   - tensors: names, each once, and shapes, in the order in which the values will come.
-  ///   - dataType: of all of them; one of whole bytes.
+  ///   - tensors: in the order in which the values will come.
   ///   - metadata: texts that travel in the header.
   ///   - inputs: files that the output must not be, whatever names and links lead to them.
   public init(
-    path: String, tensors: [(name: String, shape: [Int])], dataType: DataType = .f32,
-    metadata: [(key: String, value: String)] = [], inputs: [String] = []
+    path: String, tensors: [Tensor], metadata: [(key: String, value: String)] = [],
+    inputs: [String] = []
   ) throws(FileError) {
     try SystemCalls.checkName(ofOutput: path)
     try Self.check(path, isNoneOf: inputs)
@@ -31,10 +43,10 @@ public final class SafetensorsWriter {
     var begin = 0
     for tensor in tensors {
       precondition(header[tensor.name] == nil, "the name \(tensor.name) occurs twice")
-      let next = begin + dataType.bitCount / 8 * tensor.shape.reduce(1, *)
+      let next = begin + Self.byteCount(of: tensor)
       header[tensor.name] = .object(
         JSONObject([
-          ("dtype", .string(dataType.rawValue)),
+          ("dtype", .string(tensor.dataType.rawValue)),
           ("shape", .array(tensor.shape.map { .integer($0) })),
           ("data_offsets", .array([.integer(begin), .integer(next)])),
         ]))
@@ -82,6 +94,11 @@ public final class SafetensorsWriter {
     try SystemCalls.synchronize(descriptor, partialPath)
     try SystemCalls.rename(partialPath, to: path)
     isFinished = true
+  }
+
+  /// Bytes of all elements.
+  static func byteCount(of tensor: Tensor) -> Int {
+    tensor.dataType.bitCount / 8 * tensor.shape.reduce(1, *)
   }
 
   private static func check(_ output: String, isNoneOf inputs: [String]) throws(FileError) {

@@ -15,6 +15,12 @@ struct Export: ParsableCommand {
       f16, bf16 or q8_0 (blocks of 32 that are rounded once more), vectors as f32, with tokenizer and chat \
       template.
 
+      compressed-tensors   a checkpoint directory of 8-bit weights, which transformers loads with the \
+      package compressed-tensors and vLLM serves on GPUs. Linear layers of a slab of recipe q8 or q8s are \
+      dequantized and rounded once more, to signed bytes in groups of 32 columns, each with a bf16 scale; \
+      what that added is printed. Embedding, output projection and what is unquantized are bf16. Layers of \
+      4 bits are refused: their codebook does not fit a grid of integers.
+
       Every digest of the slab is checked on the way. The output must not exist, and appears when it \
       is complete.
 
@@ -23,15 +29,18 @@ struct Export: ParsableCommand {
         quarry export granite.slab -o granite-f32 --type f32 --shard-size 2GB
         quarry export granite.slab --to gguf -o granite-f16.gguf
         quarry export granite.slab --to gguf --type q8_0 -o granite-q8_0.gguf
+        quarry export granite-q8.slab --to compressed-tensors -o granite-w8a16
       """)
 
   enum Destination: String, ExpressibleByArgument, CaseIterable {
     case safetensors, gguf
+    case compressedTensors = "compressed-tensors"
 
     var types: [RowEncoding] {
       switch self {
       case .safetensors: CheckpointExport.types
       case .gguf: GGUFExport.types
+      case .compressedTensors: [.bf16]
       }
     }
   }
@@ -46,7 +55,7 @@ struct Export: ParsableCommand {
   @Argument(help: "A slab.", completion: .file(extensions: ["slab"]))
   var slab: String
   @Option(
-    name: [.short, .long], help: "What to write: a directory, or a file for gguf.",
+    name: [.short, .long], help: "What to write: a file for gguf, else a directory.",
     completion: .file())
   var output: String
   @Option(help: "The form to write.")
@@ -54,7 +63,7 @@ struct Export: ParsableCommand {
   @Option(
     help: """
       Of matrices. safetensors: bf16, or f32, which holds every dequantized value exactly. gguf: f16, \
-      bf16, q8_0. (default: bf16 for safetensors, f16 for gguf)
+      bf16, q8_0. compressed-tensors: bf16, of what is no 8-bit layer. (default: bf16, f16 for gguf)
       """)
   var type: Element?
   @Option(
@@ -76,9 +85,9 @@ struct Export: ParsableCommand {
     let type = type?.encoding ?? to.types[0]
     let progress = Progress("exporting")
     defer { progress.finish() }
-    let byteCount: Int
+    let written: String
     do {
-      byteCount = try write(
+      written = try write(
         slab, as: type, progress: { progress.update($0, of: $1) },
         isCancelled: { Interrupt.isRequested })
     } catch is CancellationError {
@@ -86,27 +95,43 @@ struct Export: ParsableCommand {
       throw Interrupt.ended(without: output)
     }
     progress.finish()
-    try Console.write(
-      "\(output): \(Format.bytes(byteCount)) of \(type.rawValue) weights "
-        + "(the slab has \(Format.bytes(slab.fileByteCount)))\n")
+    try Console.write("\(output): \(written)\n")
   }
 
+  private func sizes(_ byteCount: Int, of weights: String, _ slab: Slab) -> String {
+    "\(Format.bytes(byteCount)) of \(weights) weights "
+      + "(the slab has \(Format.bytes(slab.fileByteCount)))"
+  }
+
+  /// - Returns: what there is now.
   private func write(
     _ slab: Slab, as type: RowEncoding, progress: @escaping (Int, Int) -> Void,
     isCancelled: @escaping () -> Bool
-  ) throws -> Int {
+  ) throws -> String {
     let pool = runtime.makePool()
     switch to {
     case .safetensors:
-      return try CheckpointExport.write(
+      let byteCount = try CheckpointExport.write(
         slab, to: output, as: type, maximumShardByteCount: shardSize.byteCount, pool: pool,
         progress: progress, isCancelled: isCancelled)
+      return sizes(byteCount, of: type.rawValue, slab)
     case .gguf:
       let file = slab.path.split(separator: "/").last.map(String.init) ?? slab.path
       let name = file.hasSuffix(".slab") ? String(file.dropLast(5)) : file
-      return try GGUFExport.write(
+      let byteCount = try GGUFExport.write(
         slab, to: output, name: name, as: type, pool: pool, progress: progress,
         isCancelled: isCancelled)
+      return sizes(byteCount, of: type.rawValue, slab)
+    case .compressedTensors:
+      let outcome = try CompressedTensorsExport.write(
+        slab, to: output, maximumShardByteCount: shardSize.byteCount, pool: pool,
+        progress: progress, isCancelled: isCancelled)
+      return sizes(outcome.byteCount, of: "8-bit and bf16", slab) + """
+
+        Added error, against the slab's weights: NMSE \
+        \(Format.significant(outcome.normalizedMeanSquaredError)); most in \(outcome.worstTensor), \
+        \(Format.significant(outcome.worstError))
+        """
     }
   }
 }
