@@ -101,4 +101,54 @@ import Testing
       #expect(try quarry.run(["diff", slab]).status == 64)
     }
   }
+
+  private static let hasScript = FileManager.default.isExecutableFile(atPath: "/usr/bin/script")
+
+  /// On a terminal what only one side has and what differs has its colour, unless somebody objects.
+  @Test(.enabled(if: hasScript, "needs script(1), which runs a program on a terminal"))
+  func coloursOfATerminal() throws {
+    try Place.withTemporaryDirectory { directory in
+      func path(_ name: String) -> String { directory.appending(path: name).path }
+      try Self.convert(path("a.slab"), "q8")
+      let copy = directory.appending(path: "copy")
+      try FileManager.default.copyItem(atPath: Self.pebble, toPath: copy.path)
+      let config = copy.appending(path: "config.json")
+      let text = try String(contentsOf: config, encoding: .utf8)
+      try Data(text.replacing("1e-05", with: "2e-05").utf8).write(to: config)
+      try FileManager.default.removeItem(at: copy.appending(path: "special_tokens_map.json"))
+
+      let terminal = Program(executable: URL(filePath: "/usr/bin/script"))
+      func run(_ a: String, _ b: String, _ objection: String) throws -> [String] {
+        let command =
+          "stty cols 200; '\(quarry.executable.path)' diff '\(a)' '\(b)' 2>/dev/null"
+        let outcome = try terminal.run(
+          ["-q", "-e", "-c", command, "/dev/null"],
+          environment: ["NO_COLOR": objection, "TERM": "xterm"])
+        #expect(outcome.status == 1)
+        return outcome.output.split(whereSeparator: \.isNewline).map(String.init)
+      }
+      let lines = try run(path("a.slab"), copy.path, "")
+      func isStyled(_ number: Int, _ line: String) -> Bool {
+        line.hasPrefix("\u{1B}[\(number)m") && line.hasSuffix("\u{1B}[0m")
+      }
+      let (red, green, yellow) = (31, 32, 33)
+      #expect(lines.contains { isStyled(red, $0) && $0.contains("--- ") })
+      #expect(lines.contains { isStyled(green, $0) && $0.contains("+++ ") })
+      #expect(lines.contains { isStyled(yellow, $0) && $0.contains("  config.json:") })
+      #expect(lines.contains { isStyled(red, $0) && $0.contains("special_tokens_map.json:") })
+      // The lines of a text are indented, and coloured from their mark on.
+      let texts = lines.filter { $0.hasPrefix("    ") }.map { String($0.dropFirst(4)) }
+      #expect(texts.contains { isStyled(red, $0) && $0.contains("m-") && $0.contains("1e-05") })
+      #expect(texts.contains { isStyled(green, $0) && $0.contains("m+") && $0.contains("2e-05") })
+      #expect(lines.contains { isStyled(yellow, $0) && $0.contains("mlp.down_proj.weight") })
+      #expect(!lines.contains { isStyled(yellow, $0) && $0.contains("norm.weight") })
+      let other = try run(copy.path, path("a.slab"), "")
+      #expect(other.contains { isStyled(green, $0) && $0.contains("special_tokens_map.json:") })
+
+      let plain = try run(path("a.slab"), copy.path, "1")
+      #expect(!plain.joined().contains("\u{1B}") && plain.count == lines.count)
+      let piped = try quarry.run(["diff", path("a.slab"), copy.path])
+      #expect(!piped.output.contains("\u{1B}"))
+    }
+  }
 }

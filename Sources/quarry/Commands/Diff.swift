@@ -11,7 +11,8 @@ struct Diff: ParsableCommand {
       their size. Values are compared dequantized, A being the original that errors are relative to.
 
       Listed are tensors and assets that only one side has, tensors that are encoded otherwise or lie \
-      elsewhere, how far values are apart, texts line by line, and metadata.
+      elsewhere, how far values are apart, texts line by line, and metadata. On a terminal what only A has \
+      is red, what only B has green, and what differs yellow (not if NO_COLOR is set).
 
       EXIT CODES
         0    the same model: equal values and assets, however encoded, ordered and compressed
@@ -75,7 +76,8 @@ struct Diff: ParsableCommand {
     else { throw Interrupt.exitCode }
     progress.finish()
     let report = DiffReport(old: old, new: new, difference: difference)
-    try Console.write((json ? report.json.serialized(indented: true) : report.text) + "\n")
+    let text = json ? report.json.serialized(indented: true) : report.text(.current)
+    try Console.write(text + "\n")
     return difference.isSameModel
   }
 }

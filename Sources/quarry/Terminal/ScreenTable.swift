@@ -11,6 +11,8 @@ struct ScreenTable {
 
   let columns: [Column]
   var rows: [[String]] = []
+  /// Of each row, where they have any.
+  var styles: [Screen.Style?] = []
   /// Whether the last row is a sum.
   var hasTotal = false
 
@@ -45,8 +47,9 @@ struct ScreenTable {
     }
     var lines = [screen.styled(line(columns.map(\.title)), .dim)]
     for (index, row) in rows.enumerated() {
+      let style = styles.indices.contains(index) ? styles[index] : nil
       lines.append(
-        screen.styled(line(row), hasTotal && index == rows.count - 1 ? .bold : nil))
+        screen.styled(line(row), hasTotal && index == rows.count - 1 ? .bold : style))
     }
     return lines.joined(separator: "\n")
   }
