@@ -114,6 +114,8 @@ struct TargetOptions: ParsableArguments {
 /// Bytes as people write them: `4.2GB`, `900MiB`, `123456`.
 struct FileSize: ExpressibleByArgument {
   let byteCount: Int
+  /// As it was given.
+  let defaultValueDescription: String
 
   init?(argument: String) {
     guard let match = argument.wholeMatch(of: /([0-9]+(?:\.[0-9]+)?) ?([kKMGT]?)(i?)B?/),
@@ -125,6 +127,7 @@ struct FileSize: ExpressibleByArgument {
     let bytes = number * pow(base, Double(powers[String(match.2)]!))
     guard bytes >= 1, bytes < 0x1p62 else { return nil }
     byteCount = Int(bytes)
+    defaultValueDescription = argument
   }
 }
 
