@@ -150,6 +150,68 @@ import Testing
     }
   }
 
+  /// The blocks that are furthest from the checkpoint, in arithmetic of this test's own.
+  @Test func showsTheLargestErrors() throws {
+    let path = try Self.slabs.get()[0]
+    let source = Pebble.directory.path
+    let slab = try Slab(path: path)
+    let checkpoint = try Checkpoint(directory: source)
+    let matrix = try slab.matrix(named: Self.matrixName, pool: WorkerPool(threadCount: 1))
+    let view = try checkpoint.matrix(named: Self.matrixName)
+    var blocks: [(row: Int, column: Int, error: Double, weights: Double, largest: Double)] = []
+    for row in 0..<view.rows {
+      var (w, v) = (Array(repeating: Float(0), count: view.columns), [Float]())
+      v = w
+      view.copyRow(row, into: &w)
+      matrix.copyRow(row, into: &v)
+      for column in stride(from: 0, to: view.columns, by: 16) {
+        let pairs = (column..<column + 16).map { (Double(w[$0]), Double(v[$0])) }
+        blocks.append(
+          (
+            row, column, pairs.reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) },
+            pairs.reduce(0) { $0 + $1.0 * $1.0 }, pairs.map { abs($0.0 - $0.1) }.max()!
+          ))
+      }
+    }
+    withExtendedLifetime(checkpoint) {}
+    let worst = blocks.sorted { $0.error > $1.error }.prefix(5)
+    let arguments = [path, "--tensor", Self.matrixName, "--source", source]
+    let report = try #require(try json(arguments)["tensor"]?["source_error"])
+    #expect(report["source"]?.string == source)
+    let found = try #require(report["blocks"]?.array)
+    #expect(found.count == 5)
+    for (block, expected) in zip(found, worst) {
+      #expect(block["row"]?.integer == expected.row)
+      #expect(block["column"]?.integer == expected.column && block["columns"]?.integer == 16)
+      #expect(block["squared_error"]?.double == expected.error)
+      #expect(block["normalized_mean_squared_error"]?.double == expected.error / expected.weights)
+      #expect(block["largest_difference"]?.double == expected.largest)
+    }
+    let recorded = try #require(slab.tensor(named: Self.matrixName)?.statistics)
+    let error = try #require(report["normalized_mean_squared_error"]?.double)
+    #expect(abs(error - recorded.normalizedMeanSquaredError) <= error * 1e-9)
+    #expect(report["maximum_absolute_error"]?.double == recorded.maximumAbsoluteError)
+    let page = try text(arguments)
+    #expect(page.contains("blocks with the largest error"))
+    #expect(page.contains("\(worst[0].column)…\(worst[0].column + 15)"))
+
+    // Norms are as they were: no block has an error.
+    let norm = try json([path, "--tensor", "model.norm.weight", "--source", source])
+    #expect(norm["tensor"]?["source_error"]?["blocks"] == .array([]))
+    #expect(norm["tensor"]?["source_error"]?["normalized_mean_squared_error"]?.double == 0)
+    #expect(try json([path, "--tensor", "model.norm.weight"])["tensor"]?["source_error"] == .null)
+    let alone = try quarry.run(["inspect", path, "--source", source])
+    #expect(alone.status == 64 && alone.errors.contains("--source is for --tensor"))
+    let other = try quarry.run([
+      "inspect", path, "--tensor", "model.norm.weight", "--source",
+      Place.goldens.appending(path: "checkpoints/granite-tied").path,
+    ])
+    #expect(other.status == 1 && other.errors.contains("has shape"))
+    let gguf = try quarry.run(
+      ["inspect", path, "--tensor", "model.norm.weight", "--source", Self.gguf])
+    #expect(gguf.status == 1 && gguf.errors.contains("has no tensor model.norm.weight"))
+  }
+
   @Test func showsAssetsAndMetadata() throws {
     let report = try json([Self.slabs.get()[0], "--assets", "--metadata"])
     let config = try Data(contentsOf: Pebble.directory.appending(path: "config.json"))

@@ -24,6 +24,7 @@ struct Inspect: ParsableCommand {
         quarry inspect granite.slab --tensors '*layers.0.*'
         quarry inspect granite.slab --layers --layout
         quarry inspect granite.slab --tensor model.layers.0.mlp.down_proj.weight
+        quarry inspect granite.slab --tensor model.layers.0.mlp.down_proj.weight --source granite-3.3-2b-instruct
         quarry inspect granite.slab --values 'model.norm.weight[0:16]'
         quarry inspect granite-3.3-2b-instruct --tensors --json
         quarry inspect granite-Q4_K_M.gguf --metadata
@@ -52,6 +53,11 @@ struct Inspect: ParsableCommand {
       valueName: "name"))
   var tensor: String?
   @Option(
+    help: """
+      With --tensor: the checkpoint that a slab was made from, to list the blocks with the largest error.
+      """, completion: .directory)
+  var source: String?
+  @Option(
     help: ArgumentHelp(
       "Print values of one tensor: its first ones, or those of NAME[a:b,c:d].", valueName: "name"))
   var values: String?
@@ -71,14 +77,12 @@ struct Inspect: ParsableCommand {
       (path, tensors) = (pattern, "*")
     }
     if force, html == nil { throw ValidationError("--force is for --html.") }
+    if source != nil, tensor == nil { throw ValidationError("--source is for --tensor.") }
     if path == nil { throw ValidationError("Missing expected argument '<path>'") }
   }
 
   func run() throws {
-    let listing = try ModelListing(path: path ?? "")
-    for (path, bytes) in listing.mappings {
-      MappedFiles.watch(bytes, path: path, advice: "Look again when it is whole")
-    }
+    let listing = try open(path ?? "")
     if let html { try writePage(html, listing) }
     let views = try views(of: listing)
     if views.isEmpty { return }
@@ -94,6 +98,14 @@ struct Inspect: ParsableCommand {
     try Console.write(JSONValue.object(JSONObject(members)).printable + "\n")
   }
 
+  private func open(_ path: String) throws -> ModelListing {
+    let listing = try ModelListing(path: path)
+    for (path, bytes) in listing.mappings {
+      MappedFiles.watch(bytes, path: path, advice: "Look again when it is whole")
+    }
+    return listing
+  }
+
   private func views(of listing: ModelListing) throws -> [any InspectionView] {
     var views: [any InspectionView] = []
     if let tensors { views.append(TensorsView(listing, pattern: tensors)) }
@@ -103,7 +115,8 @@ struct Inspect: ParsableCommand {
     if layout { views.append(LayoutView(listing)) }
     if let tensor {
       views.append(
-        try TensorView(listing, listing.require(tensor), pool: runtime.makePool()))
+        try TensorView(
+          listing, listing.require(tensor), source: source.map(open), pool: runtime.makePool()))
     }
     if let values {
       let slice = try TensorSlice(values, in: listing)

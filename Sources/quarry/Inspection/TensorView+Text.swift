@@ -11,6 +11,7 @@ extension TensorView {
     if let blocks {
       sections += [scales(blocks, screen), codes(blocks, screen), coarsest(blocks, screen)]
     }
+    if let sourceErrors { sections.append(sourceErrors.text(screen)) }
     if let values, let channels = channels(values, screen) { sections.append(channels) }
     if let corner {
       sections.append(screen.heading("first values") + "\n" + corner.text(screen))

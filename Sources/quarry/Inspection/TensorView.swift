@@ -13,21 +13,27 @@ struct TensorView: InspectionView {
   let values: ValueStatistics?
   /// Of a quantized matrix.
   let blocks: BlockStatistics?
+  /// Where a checkpoint to compare with was given.
+  let sourceErrors: SourceErrors?
   /// The first values.
   let corner: ValuesView?
 
   /// Reads every value of the tensor, twice.
-  init(_ listing: ModelListing, _ tensor: ListedTensor, pool: WorkerPool) throws {
+  /// - Parameter source: what the tensor was made of.
+  init(
+    _ listing: ModelListing, _ tensor: ListedTensor, source: ModelListing? = nil, pool: WorkerPool
+  ) throws {
     self.listing = listing
     self.tensor = tensor
     let isDecoded =
       listing.kind == .slab || ElementType(rawValue: tensor.sourceType) != nil
-    guard isDecoded else {
-      (rows, values, blocks, corner) = (nil, nil, nil, nil)
+    guard isDecoded || source != nil else {  // comparing says why it cannot be
+      (rows, values, blocks, sourceErrors, corner) = (nil, nil, nil, nil, nil)
       return
     }
     let rows = try listing.rows(of: tensor, pool: pool)
     self.rows = rows
+    sourceErrors = try source.map { try SourceErrors(of: tensor, rows, in: $0, pool: pool) }
     values = ValueStatistics(rows, pool: pool)
     corner = ValuesView(TensorSlice(cornerOf: tensor), rows)
     if case .matrix(let matrix) = rows {
@@ -61,6 +67,7 @@ struct TensorView: InspectionView {
       } ?? .null,
       "values": values.map(Self.json) ?? .null,
       "blocks": blocks.map(Self.json) ?? .null,
+      "source_error": sourceErrors?.json ?? .null,
       "first_values": corner?.json ?? .null,
     ])
   }

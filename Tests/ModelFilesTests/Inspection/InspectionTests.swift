@@ -17,6 +17,29 @@ import Testing
       owner: buffer)
   }
 
+  /// The last block of a row is shorter; what is no number is furthest; equal errors in their order.
+  @Test func largestErrorsComeFirst() {
+    let original: [Float] = [
+      1, 2, 3, 4, 0,
+      1, 1, 1, 1, 1,
+    ]
+    let values: [Float] = [
+      1, 2.5, 3, 4, 2,
+      1, 1, .nan, 1, 1.5,
+    ]
+    for pool in Self.pools {
+      let errors = BlockErrors(
+        of: Self.rows(values, columns: 5), against: Self.rows(original, columns: 5), blockSize: 2,
+        pool: pool)
+      #expect(errors.largest.map(\.row) == [1, 0, 0, 1])
+      #expect(errors.largest.map(\.columns) == [2..<4, 4..<5, 0..<2, 4..<5])
+      #expect(errors.largest.map(\.squaredError) == [.infinity, 4, 0.25, 0.25])
+      #expect(
+        errors.largest.map(\.normalizedMeanSquaredError) == [.infinity, .infinity, 0.05, 0.25])
+      #expect(errors.largest.dropFirst().map(\.largestDifference) == [2, 0.5, 0.5])
+    }
+  }
+
   @Test func distributionsAreCounted() {
     // Column 2 is an outlier, row 1 all zero; two values are no numbers.
     var values: [Float] = [
