@@ -138,6 +138,13 @@ extension SystemCalls {
     }
   }
 
+  /// Gives an open file the permissions of another, if there is one and this process may.
+  static func copyPermissions(of path: String, to descriptor: Int32) {
+    var other = stat()
+    guard stat(path, &other) == 0 else { return }
+    _ = fchmod(descriptor, other.st_mode & 0o777)
+  }
+
   /// Writes a small file that nobody else knows yet, and waits until it is on the disk.
   static func writeFile(_ path: String, _ bytes: [UInt8]) throws(FileError) {
     guard let descriptor = try createExclusively(path) else {

@@ -44,6 +44,9 @@ import Testing
   @Test func aBigCheckpointOfHeadersAlone() throws {
     try Place.withTemporaryDirectory { directory in
       try SparseCheckpoint.make(in: directory)
+      let tokenizer = directory.appending(path: "tokenizer.json")
+      try FileManager.default.copyItem(
+        at: Pebble.directory.appending(path: "tokenizer.json"), to: tokenizer)
       let files = try FileManager.default.subpathsOfDirectory(atPath: directory.path).sorted()
       let dry = try dryRun(directory.path, ["--context", "1000,131072"])
       // 40 layers of 2·2048² + 2·512·2048 + 3·8192·2048 and two norms, a norm, the embedding.
@@ -74,9 +77,19 @@ import Testing
         try FileManager.default.subpathsOfDirectory(atPath: directory.path).sorted() == files)
 
       let text = try quarry.run(["convert", directory.path, "--dry-run"])
-      for line in ["with q8", "131072 tokens", "to go on after an interruption", "about "] {
+      for line in [
+        "with q8", "131072 tokens", "to go on after an interruption", "about ", "calibrating ",
+      ] {
         #expect(text.output.contains(line), "\(line)")
       }
+
+      // Without a tokenizer there will be no calibration, and it is not counted.
+      try FileManager.default.removeItem(at: tokenizer)
+      let bare = try quarry.run(["convert", directory.path, "--dry-run"])
+      #expect(bare.errors.contains("warning: no calibration"))
+      #expect(bare.output.contains("quantizing ") && !bare.output.contains("calibrating "))
+      let journal = try dryRun(directory.path, [])["journal_bytes_at_most"]?.integer
+      #expect(try #require(journal) < 4096 * 2048 * 4)
     }
   }
 

@@ -31,6 +31,7 @@ import Testing
       bytes[offset + 5] ^= 1
       bytes[100] ^= 1
       try bytes.write(to: broken)
+      try FileManager.default.setAttributes([.posixPermissions: 0o640], ofItemAtPath: broken.path)
       #expect(try quarry.run(["verify", broken.path]).status == 1)
 
       let alone = try quarry.run(["repair", broken.path])
@@ -48,6 +49,8 @@ import Testing
       #expect(repaired.status == 0 && repaired.errors == "")
       #expect(repaired.output.contains("repaired (2 bad parts), root "))
       #expect(try Data(contentsOf: broken) == whole)
+      let attributes = try FileManager.default.attributesOfItem(atPath: broken.path)
+      #expect(attributes[.posixPermissions] as? Int == 0o640)
       let again = try quarry.run(["repair", broken.path, "--from", ship, "--json"])
       #expect(again.status == 0)
       #expect(try JSONValue(parsing: again.output)["status"] == "intact")

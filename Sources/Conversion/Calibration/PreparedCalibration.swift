@@ -1,4 +1,4 @@
-import ModelFiles
+public import ModelFiles
 import TensorCore
 import Tokenization
 
@@ -78,5 +78,17 @@ extension PreparedCalibration {
     case .source(let source):
       .done(origin: source.origin, idleColumns: calibrator?.statistics.idleColumns ?? [:])
     }
+  }
+}
+
+extension Calibration {
+  /// Why a checkpoint would be converted without it, as a clause; nil where it can be had.
+  ///
+  /// - Throws: ``CalibrationError``, as the conversion would.
+  public func obstacle(of checkpoint: Checkpoint) throws(CalibrationError) -> String? {
+    guard case .impossible(let reason) = try PreparedCalibration(self, of: checkpoint) else {
+      return nil
+    }
+    return reason
   }
 }

@@ -174,10 +174,11 @@ final class PartialFile: Sendable {
     }
   }
 
-  /// Gives the complete file the name of the target.
+  /// Gives the complete file the name of the target, and the permissions of a file that it replaces.
   func publish() throws(SlabError) {
     try checkTarget()  // it may have come into being meanwhile
     let (path, target) = (path, target)
+    SystemCalls.copyPermissions(of: target, to: descriptor!)
     try calling { () throws(FileError) in try SystemCalls.rename(path, to: target) }
     if hasJournal { SlabJournal.remove(target: target) }
     SystemCalls.close(descriptor!)

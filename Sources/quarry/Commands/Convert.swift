@@ -144,7 +144,7 @@ struct Convert: ParsableCommand {
     } else {
       try show(
         DryRun(
-          source, recipe: recipe, plan: plan, calibration: calibration.load(),
+          source, recipe: recipe, plan: plan, calibration: possibleCalibration(source, plan),
           profile: profile ?? .run, output: output, replacing: force,
           contexts: context?.counts ?? [], pool: runtime.makePool()))
     }
@@ -159,6 +159,18 @@ struct Convert: ParsableCommand {
       for: size, of: source, calibration: calibration.load(), output: output, replacing: force,
       restarting: restart, pool: runtime.makePool()
     ) { json ? Console.note($0) : try Console.write($0 + "\n") }
+  }
+
+  /// What the conversion would be calibrated by; says so where it cannot be.
+  private func possibleCalibration(
+    _ source: Checkpoint, _ plan: ConversionPlan
+  ) throws -> Calibration {
+    let calibration = try calibration.load()
+    guard plan.isQuantized, let reason = try calibration.obstacle(of: source) else {
+      return calibration
+    }
+    CalibrationOptions.warn(.impossible(reason: reason))
+    return .none
   }
 
   private func show(_ dryRun: DryRun) throws {

@@ -37,7 +37,7 @@ struct CalibrationOptions: ParsableArguments {
     switch outcome {
     case .unwanted: break
     case .impossible(let reason):
-      Console.warn("converted without calibration, which costs quality at 4 bits: \(reason)")
+      Console.warn("no calibration, which costs quality at 4 bits: \(reason)")
     case .done(_, let idle):
       guard let worst = idle.max(by: { ($0.value, $1.key) < ($1.value, $0.key) }) else { return }
       Console.warn(
