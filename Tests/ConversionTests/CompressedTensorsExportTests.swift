@@ -254,6 +254,64 @@ import Testing
     }
   }
 
+  /// Scales of zeros are positive; values that overflow in the slab are refused, and where.
+  @Test func extremeGroups() throws {
+    try Place.withTemporaryDirectory { directory in
+      let name = "model.layers.0.mlp.down_proj.weight"
+      let path = directory.appending(path: "a.slab").path
+      let geometry = try #require(PanelGeometry(rows: 2, columns: 64))
+      /// Both rows have this scale; of the codes, one of row 1 is not 0.
+      func export(rowScale: Float, code: Int8, column: Int, to output: String) throws -> Exported {
+        var streams: [StreamKind: AlignedBuffer] = [:]
+        for kind in BlockEncoding.q8b32.streams {
+          streams[kind] = AlignedBuffer(byteCount: geometry.byteCount(of: kind, in: .q8b32))
+          memset(streams[kind]!.base, 0, streams[kind]!.byteCount)
+        }
+        let place = geometry.elementOffset(row: 1, column: column, elementBytes: 1)
+        streams[.codes]!.base.storeBytes(of: code, toByteOffset: place, as: Int8.self)
+        for row in 0..<2 {
+          streams[.rowScales]!.floats[row] = rowScale
+          for block in 0..<2 {
+            let place = geometry.blockScaleOffset(row: row, block: block, blockSize: 32)
+            streams[.blockScales]!.base.storeBytes(of: 127, toByteOffset: place, as: Int8.self)
+          }
+        }
+        let matrix = WeightMatrix(
+          encoding: .q8b32, geometry: geometry, streams: streams.mapValues(\.bytes),
+          owners: Array(streams.values))
+        let writer = try SlabWriter(
+          path: path, profile: .run, replacing: true, inputs: [],
+          assets: [SlabAsset(name: "config.json", bytes: Array("{}".utf8))], metadata: [:],
+          expectedByteCount: 0, pool: Self.pool)
+        try writer.append(
+          matrix, name: name, shape: [2, 64], sourceType: .f32, columnScales: nil, statistics: nil)
+        try writer.finish()
+        let url = directory.appending(path: output)
+        try CompressedTensorsExport.write(try Slab(path: path), to: url.path, pool: Self.pool)
+        return try Exported(url)
+      }
+      for (index, rowScale) in [Float(1), 0x1p-146].enumerated() {
+        let exported = try export(rowScale: rowScale, code: -126, column: 37, to: "\(index)")
+        let scales = try exported.elements(name + "_scale", .bf16, [2, 2], as: UInt16.self)
+        // Where 127 steps are less than the smallest normal number, nothing is left.
+        let step = Float(127 * 127 * 126) / 127
+        #expect(
+          scales == [1, 1, 1, index == 0 ? step : 1].map(\.bfloat16Bits), "\(rowScale)")
+        let codes = try exported.elements(name + "_packed", .i32, [2, 16], as: UInt32.self)
+        var expected = [UInt32](repeating: 0x8080_8080, count: 32)
+        if index == 0 { expected[16 + 37 / 4] = 0x8080_0180 }
+        #expect(codes == expected)
+      }
+      let error = #expect(throws: ExportError.self) {
+        _ = try export(rowScale: 1e36, code: 126, column: 37, to: "none")
+      }
+      #expect(
+        error
+          == .nonFinite(path: path, tensor: name, row: 1, column: 37, type: "int8 with a scale"))
+      #expect(!FileManager.default.fileExists(atPath: directory.appending(path: "none").path))
+    }
+  }
+
   @Test func nothingIsLeftOfWhatFails() throws {
     try Place.withTemporaryDirectory { directory in
       let slab = try Self.convert(

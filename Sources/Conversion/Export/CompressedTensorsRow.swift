@@ -46,7 +46,7 @@ struct CompressedTensorsRow {
       for group in 0..<columns / Self.groupSize {
         let first = group * Self.groupSize
         guard let scale = Self.scale(of: row + first) else {
-          return first + Self.unwritable(row + first)
+          return (first..<columns).first { !row[$0].isFinite }
         }
         Self.encode(row + first, scale, into: codes + first, &squares)
         record.storeBytes(
@@ -65,9 +65,10 @@ struct CompressedTensorsRow {
     return nil
   }
 
-  /// A bfloat16 with which the largest magnitude is within half a step of 127; nil where that does not
-  /// stay finite. Where nothing but zero is left of all values it is 1: scales are positive, in every
-  /// type that a program reads them as.
+  /// A bfloat16 with which the largest magnitude is within half a step of 127; nil where a value is not
+  /// finite. 127 steps of it are finite too: float32's largest number divided by 127 is rounded down.
+  /// Where the scale would not be a normal number it is 1 and nothing but zero is left of the values:
+  /// scales are positive, in every type that a program reads them as.
   private static func scale(of values: UnsafePointer<Float>) -> Float? {
     var largest: Float = 0
     var isFinite = true
@@ -77,7 +78,6 @@ struct CompressedTensorsRow {
     }
     guard isFinite else { return nil }
     let scale = Float(bfloat16Bits: (largest / 127).bfloat16Bits)
-    guard (127 * scale).isFinite else { return nil }
     return scale < Float.leastNormalMagnitude ? 1 : scale
   }
 
@@ -93,13 +93,6 @@ struct CompressedTensorsRow {
       codes[index] = UInt8(truncatingIfNeeded: Int32(code) + 128)
       squares.add(values[index], code * scale)
     }
-  }
-
-  /// The first column that is not finite, or else that of the largest magnitude.
-  private static func unwritable(_ values: UnsafePointer<Float>) -> Int {
-    let group = UnsafeBufferPointer(start: values, count: groupSize)
-    return group.firstIndex { !$0.isFinite }
-      ?? group.indices.max { group[$0].magnitude < group[$1].magnitude }!
   }
 }
 
