@@ -11,13 +11,12 @@ public final class Batch {
   public struct Step {
     public let session: Session
     public let tokens: [TokenID]
-    /// Whether the logits that follow the last token are wanted.
-    public let wantsLogits: Bool
+    public let logits: LogitsRequest
 
-    public init(_ session: Session, tokens: [TokenID], wantsLogits: Bool = true) {
+    public init(_ session: Session, tokens: [TokenID], logits: LogitsRequest = .last) {
       self.session = session
       self.tokens = tokens
-      self.wantsLogits = wantsLogits
+      self.logits = logits
     }
   }
 
@@ -32,19 +31,19 @@ public final class Batch {
 
   /// Appends each step's tokens to its session, all in one pass.
   ///
-  /// A step that fails leaves its session as it was, or, where the logits after its last token fail,
-  /// with the tokens appended; it does not touch the others.
+  /// A step that fails leaves its session as it was, or, where logits fail, with the tokens appended;
+  /// it does not touch the others.
   ///
   /// - Parameters:
   ///   - steps: of different sessions of the batch's model. Scratch memory grows with the number of
   ///     their tokens, so a long prompt is given in chunks, like ``Session/defaultChunkLength``.
-  ///   - receive: called with the index of a step and the logits that follow its last token, valid
-  ///     during the call.
+  ///   - receive: called with the index of a step, that of one of its tokens and the logits that follow
+  ///     it, valid during the call; in order for each step.
   /// - Returns: for every step what went wrong, nil where nothing did.
   /// - Precondition: the sessions differ, and have the batch's model and activations.
   public func run(
     _ steps: [Step],
-    receive: (_ step: Int, _ logits: UnsafeBufferPointer<Float>) throws -> Void
+    receive: (_ step: Int, _ token: Int, _ logits: UnsafeBufferPointer<Float>) throws -> Void
   ) rethrows -> [InferenceError?] {
     precondition(Set(steps.map { ObjectIdentifier($0.session) }).count == steps.count)
     var errors = steps.map { step -> InferenceError? in
@@ -55,28 +54,38 @@ public final class Batch {
       return nil
     }
     let (running, segments) = forward(steps, errors: &errors)
-    var wanted: [(step: Int, row: Int)] = []
+    var wanted: [(step: Int, token: Int, row: Int)] = []
     for (step, segment) in zip(running, segments) {
       steps[step].session.tokens += steps[step].tokens
-      if steps[step].wantsLogits { wanted.append((step, segment.rows.upperBound - 1)) }
+      let count = segment.tokens.count
+      let tokens =
+        switch steps[step].logits {
+        case .none: count..<count
+        case .last: count - 1..<count
+        case .all: 0..<count
+        }
+      wanted += tokens.map { (step, $0, segment.row + $0) }
     }
     while !wanted.isEmpty {
       let some = Array(wanted.prefix(ForwardPass.logitsBatch))
       let outcome = Result { () throws(PassFailure) in try pass.logits(of: some.map(\.row)) }
       switch outcome {
       case .failure(let failure):
-        let step = some[failure.row].step
-        errors[step] = error(failure, steps[step].session, position: -1)
-        wanted.remove(at: failure.row)
+        let (step, token, _) = some[failure.row]
+        errors[step] = error(
+          failure, steps[step].session, position: token - steps[step].tokens.count)
+        wanted.removeAll { $0.step == step }
       case .success(let logits):
-        for (step, logits) in zip(some.map(\.step), logits) {
+        wanted.removeFirst(some.count)
+        for ((step, token, _), logits) in zip(some, logits) where errors[step] == nil {
           if let logits {
-            try receive(step, logits)
+            try receive(step, token, logits)
           } else {
-            errors[step] = .nonFiniteLogits(position: steps[step].session.position - 1)
+            let first = steps[step].session.position - steps[step].tokens.count
+            errors[step] = .nonFiniteLogits(position: first + token)
+            wanted.removeAll { $0.step == step }
           }
         }
-        wanted.removeFirst(some.count)
       }
     }
     return errors

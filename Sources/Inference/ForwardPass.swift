@@ -33,7 +33,10 @@ final class ForwardPass {
     if workspace.tokenCapacity < count {
       workspace = Workspace(shape: model.shape, tokenCapacity: count)
     }
-    for segment in segments { segment.cache.reserve(segment.position + segment.tokens.count) }
+    for segment in segments {
+      segment.cache.reserve(
+        segment.position + segment.tokens.count, writingFrom: segment.position)
+    }
     let plan = AttentionPlan(segments, shape: model.shape, threadCount: model.pool.threadCount)
     try model.decoder.forward(
       segments, plan: plan, workspace: workspace, compute: compute(tokenCount: count),

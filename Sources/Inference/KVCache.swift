@@ -1,33 +1,56 @@
-import TensorCore
+public import TensorCore
 
 /// The keys and values of the positions that a sequence has seen so far.
 ///
 /// Memory grows by a tile of 256 positions of all layers at a time. A tile of a layer holds one
-/// ``AttentionTile`` for each KV head.
+/// ``AttentionTile`` for each KV head. Sequences that begin alike share tiles: whoever writes in a
+/// shared one gets a copy first.
 final class KVCache {
   let type: CacheType
   private let shape: ModelShape
-  private var buffers: [AlignedBuffer] = []
+  private let budget: CacheBudget?
+  private var tiles: [KVTile] = []
   /// For every layer, where its tiles begin.
   private var layers: [[UnsafeMutableRawPointer]]
 
   /// - Precondition: a tile's size is an `Int`, as ``byteCount(shape:type:positions:)`` tells.
-  init(shape: ModelShape, type: CacheType) {
+  init(shape: ModelShape, type: CacheType, budget: CacheBudget? = nil) {
     self.shape = shape
     self.type = type
+    self.budget = budget
     layers = Array(repeating: [], count: shape.layerCount)
   }
 
-  /// Makes room for `count` positions in all; what is there stays.
-  func reserve(_ count: Int) {
-    while buffers.count * AttentionTile.positions < count {
-      let byteCount = Self.byteCount(shape: shape, type: type, positions: 1)
-      let buffer = AlignedBuffer(byteCount: byteCount)
-      buffers.append(buffer)
-      for layer in layers.indices {
-        layers[layer].append(buffer.base + layer * (byteCount / shape.layerCount))
+  /// Shares the tiles of another cache that hold its first `positions`.
+  init(sharing other: KVCache, positions: Int) {
+    (shape, type, budget) = (other.shape, other.type, other.budget)
+    let count = min(Self.tileCount(positions), other.tiles.count)
+    tiles = Array(other.tiles[..<count])
+    layers = other.layers.map { Array($0[..<count]) }
+  }
+
+  /// Makes room for positions up to `end`, those from `start` on to be written; what is there stays.
+  func reserve(_ end: Int, writingFrom start: Int) {
+    for index in start / AttentionTile.positions..<max(tiles.count, Self.tileCount(end)) {
+      if index == tiles.count {
+        tiles.append(makeTile())
+        for layer in layers.indices { layers[layer].append(base(of: index, layer: layer)) }
+      } else if !isKnownUniquelyReferenced(&tiles[index]) {
+        let copy = makeTile()
+        copy.buffer.base.copyMemory(
+          from: tiles[index].buffer.base, byteCount: tiles[index].buffer.byteCount)
+        tiles[index] = copy
+        for layer in layers.indices { layers[layer][index] = base(of: index, layer: layer) }
       }
     }
+  }
+
+  /// Tiles that ``reserve(_:writingFrom:)`` would allocate.
+  func newTiles(_ end: Int, writingFrom start: Int) -> Int {
+    var count = max(0, Self.tileCount(end) - tiles.count)
+    for index in tiles.indices.dropFirst(start / AttentionTile.positions)
+    where !isKnownUniquelyReferenced(&tiles[index]) { count += 1 }
+    return count
   }
 
   /// The tiles of one KV head in a layer.
@@ -37,19 +60,66 @@ final class KVCache {
     return AttentionTiles(layers[layer], offset: head * perHead, type: type, headSize: headSize)
   }
 
-  /// Bytes held now.
+  /// Bytes held now, shared ones too.
   var byteCount: Int {
-    Self.byteCount(
-      shape: shape, type: type, positions: buffers.count * AttentionTile.positions)
+    Self.byteCount(shape: shape, type: type, positions: tiles.count * AttentionTile.positions)
   }
 
   /// Bytes held once `positions` have been seen; `Int.max` where that is more.
   static func byteCount(shape: ModelShape, type: CacheType, positions: Int) -> Int {
-    let tiles = (positions + AttentionTile.positions - 1) / AttentionTile.positions
-    let factors = [shape.layerCount, shape.keyValueHeadCount, tiles]
+    let factors = [shape.layerCount, shape.keyValueHeadCount, tileCount(positions)]
     return factors.reduce(AttentionTile.byteCount(type, headSize: shape.paddedHeadSize) ?? .max) {
       let (product, overflow) = $0.multipliedReportingOverflow(by: $1)
       return overflow ? .max : product
     }
+  }
+
+  /// Tiles that hold `positions`.
+  static func tileCount(_ positions: Int) -> Int {
+    (positions + AttentionTile.positions - 1) / AttentionTile.positions
+  }
+
+  private func makeTile() -> KVTile {
+    KVTile(
+      byteCount: Self.byteCount(shape: shape, type: type, positions: 1), budget: budget)
+  }
+
+  private func base(of index: Int, layer: Int) -> UnsafeMutableRawPointer {
+    let buffer = tiles[index].buffer
+    return buffer.base + layer * (buffer.byteCount / shape.layerCount)
+  }
+}
+
+/// The keys and values of 256 positions in all layers.
+private final class KVTile {
+  let buffer: AlignedBuffer
+  private let budget: CacheBudget?
+
+  init(byteCount: Int, budget: CacheBudget?) {
+    buffer = AlignedBuffer(byteCount: byteCount)
+    self.budget = budget
+    budget?.tileCount += 1
+  }
+
+  deinit { budget?.tileCount -= 1 }
+}
+
+/// Counts the tiles of the KV caches of several sessions, each once however many share it. Used, as
+/// these sessions are, by one task at a time.
+public final class CacheBudget {
+  /// Tiles of 256 positions that there are now.
+  public fileprivate(set) var tileCount = 0
+
+  public init() {}
+
+  /// Positions of a tile.
+  public static let tilePositions = AttentionTile.positions
+
+  /// Tiles that hold `positions`.
+  public static func tileCount(_ positions: Int) -> Int { KVCache.tileCount(positions) }
+
+  /// Bytes of a tile of `model`.
+  public static func tileByteCount(_ model: Model, _ type: CacheType) -> Int {
+    KVCache.byteCount(shape: model.shape, type: type, positions: 1)
   }
 }

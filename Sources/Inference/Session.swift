@@ -35,11 +35,13 @@ public final class Session {
   ///   - activations: how activations enter products with quantized weights.
   ///   - cacheType: how keys and values are kept; f32 for agreement with the reference.
   ///   - chunkLength: tokens that pass the layers together.
+  ///   - budget: counts the tiles of the KV cache with those of other sessions.
   /// - Throws: ``InferenceError/contextLength(requested:limit:)``,
   ///   ``InferenceError/memory(of:needed:physical:)``.
   public init(
     model: Model, contextLength: Int? = nil, activations: ActivationPrecision = .int8,
-    cacheType: CacheType = .f16, chunkLength: Int = Session.defaultChunkLength
+    cacheType: CacheType = .f16, chunkLength: Int = Session.defaultChunkLength,
+    budget: CacheBudget? = nil
   ) throws(InferenceError) {
     let contextLength = contextLength ?? model.shape.contextLength
     guard (1...model.shape.contextLength).contains(contextLength) else {
@@ -52,7 +54,21 @@ public final class Session {
     self.contextLength = contextLength
     self.activations = activations
     self.chunkLength = max(1, chunkLength)
-    cache = KVCache(shape: model.shape, type: cacheType)
+    cache = KVCache(shape: model.shape, type: cacheType, budget: budget)
+  }
+
+  /// A session that has seen the first `position` tokens of another one, which goes on unchanged. Their
+  /// keys and values are shared, and copied a tile at a time by whichever of the two writes there.
+  ///
+  /// - Precondition: `position` is at most the other's ``position``. Sessions that share are used by
+  ///   one task.
+  public init(sharing other: Session, upTo position: Int) {
+    model = other.model
+    contextLength = other.contextLength
+    activations = other.activations
+    chunkLength = other.chunkLength
+    tokens = Array(other.tokens[..<position])
+    cache = KVCache(sharing: other.cache, positions: position)
   }
 
   /// Refuses shapes whose activations, or first tile of keys and values, would not fit into memory.
@@ -86,8 +102,13 @@ public final class Session {
   /// The position of the next token.
   public var position: Int { tokens.count }
 
-  /// Bytes that the KV cache takes now.
+  /// Bytes that the KV cache takes now, shared ones too.
   public var cacheByteCount: Int { cache.byteCount }
+
+  /// Tiles of the KV cache that appending `count` tokens would allocate.
+  public func newTiles(appending count: Int) -> Int {
+    cache.newTiles(position + count, writingFrom: position)
+  }
 
   /// Forgets all tokens from `position` on; the memory stays.
   public func truncate(to position: Int) {

@@ -32,17 +32,19 @@ import Testing
         let left = sequence.count - session.position
         let count = left > 20 ? Int.random(in: 1...left, using: &random) : min(left, 1)
         let next = sequence[session.position..<session.position + count]
-        steps.append(.init(session, tokens: Array(next), wantsLogits: rounds % 4 != 3))
+        steps.append(.init(session, tokens: Array(next), logits: rounds % 4 == 3 ? .none : .last))
       }
       var received: Set<Int> = []
-      let errors = batch.run(steps) { index, logits in
+      let errors = batch.run(steps) { index, _, logits in
         received.insert(index)
         let sequence = sessions.firstIndex { $0 === steps[index].session }!
         let position = sessions[sequence].position
         #expect(Array(logits) == expected[sequence][position - 1], "sequence \(sequence)")
       }
       #expect(errors == steps.map { _ in nil })
-      let wanted = steps.indices.filter { steps[$0].wantsLogits && !steps[$0].tokens.isEmpty }
+      let wanted = steps.indices.filter {
+        steps[$0].logits == .last && !steps[$0].tokens.isEmpty
+      }
       #expect(received == Set(wanted))
       rounds += 1
     }
@@ -63,7 +65,7 @@ import Testing
     var received: [Int: [Float]] = [:]
     let batch = Batch(model: model)
     let errors = batch.run(zip(sessions, tokens).map { .init($0, tokens: $1) }) {
-      received[$0] = Array($1)
+      received[$0] = Array($2)
     }
     #expect(
       errors == [
@@ -78,7 +80,7 @@ import Testing
     }
     // Those that failed go on with something else.
     let again = batch.run([.init(sessions[1], tokens: [5]), .init(sessions[3], tokens: [6])]) {
-      received[$0] = Array($1)
+      received[$0] = Array($2)
     }
     #expect(again == [nil, nil])
     #expect(received[0] == (try Session(model: model).logits(appending: [1, 2, 3, 5])))
@@ -94,8 +96,8 @@ import Testing
     let model = try tiny.model()
     let sessions = try (0..<2).map { _ in try Session(model: model) }
     let errors = Batch(model: model).run([
-      .init(sessions[0], tokens: [1, 2]), .init(sessions[1], tokens: [1], wantsLogits: false),
-    ]) { _, _ in Issue.record("there are no logits") }
+      .init(sessions[0], tokens: [1, 2]), .init(sessions[1], tokens: [1], logits: .none),
+    ]) { _, _, _ in Issue.record("there are no logits") }
     #expect(errors == [.nonFiniteLogits(position: 1), nil])
     #expect(sessions.map(\.position) == [2, 1])
   }

@@ -59,7 +59,7 @@ public final class LayerPass {
     shape.layerCount = 1
     self.shape = shape
     cache = KVCache(shape: shape, type: .f32)
-    cache.reserve(windowLength)
+    cache.reserve(windowLength, writingFrom: 0)
     workspace = Workspace(
       shape: shape, tokenCapacity: min(windowLength, Session.defaultChunkLength))
     rotary = RotaryTable(configuration)

@@ -16,7 +16,7 @@ public final class AttentionProbe {
     var shape = model.shape
     shape.layerCount = 1
     cache = KVCache(shape: shape, type: cacheType)
-    cache.reserve(tokenCount)
+    cache.reserve(tokenCount, writingFrom: 0)
     workspace = Workspace(shape: shape, tokenCapacity: Self.chunkLength)
     var random: UInt32 = 1
     func noise() -> Float {

@@ -27,6 +27,10 @@ public struct GenerationOptions: Sendable, Equatable {
   public var stop: [String] = []
   /// Of the random numbers; the same seed and options give the same text on every machine.
   public var seed: UInt64 = 0
+  /// Special tokens that are part of the text nevertheless, such as the one that begins a tool call.
+  public var visibleTokens: Set<TokenID> = []
+  /// With each token, its log-probability and those of as many of the likeliest tokens; nil for none.
+  public var logprobs: Int?
   /// Which of several completions of one prompt this is; each draws its own random numbers.
   public var choice: UInt32 = 0
 
@@ -56,6 +60,7 @@ public struct GenerationOptions: Sendable, Equatable {
         (0..<vocabularySize).contains(Int(token)))
       try check("logit_bias", bias, "from -100 to 100", abs(bias) <= 100)
     }
+    if let logprobs { try check("logprobs", logprobs, "at least 0", logprobs >= 0) }
     try check("stop", "\"\"", "texts that are not empty", !stop.contains(""))
   }
 

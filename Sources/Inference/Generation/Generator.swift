@@ -34,6 +34,18 @@ public struct GenerationSummary: Sendable, Equatable {
   /// From the first chosen token to the last.
   public let decodeTime: Duration
 
+  public init(
+    finishReason: FinishReason, promptTokens: Int, cachedTokens: Int, completionTokens: Int,
+    prefillTime: Duration, decodeTime: Duration
+  ) {
+    self.finishReason = finishReason
+    self.promptTokens = promptTokens
+    self.cachedTokens = cachedTokens
+    self.completionTokens = completionTokens
+    self.prefillTime = prefillTime
+    self.decodeTime = decodeTime
+  }
+
   /// Prompt tokens computed per second.
   public var prefillRate: Double {
     Double(promptTokens - cachedTokens) / (prefillTime / .seconds(1))
@@ -57,57 +69,26 @@ public struct GenerationSummary: Sendable, Equatable {
 /// completion with ``FinishReason/cancelled``.
 public struct Generator {
   private let session: Session
-  private let prompt: [TokenID]
-  private let options: GenerationOptions
-  private let stopTokens: Set<TokenID>
-  private let processors: [any LogitsProcessor]
-  private let sampler: Sampler
+  private var completion: Completion
   private let clock = ContinuousClock()
   private let start: ContinuousClock.Instant
   private var firstToken: ContinuousClock.Instant?
   private var cachedTokens = 0
-  private var history: TokenHistory
-  private var lastToken: TokenID?
-  /// Nil for a model without a tokenizer: there are only tokens then.
-  private var decoder: StreamDecoder?
-  private var stopStrings: StopStrings
   private var events: [GenerationEvent] = []
   private var isFinished = false
 
   /// - Parameters:
   ///   - prompt: at least one token, fewer than the context holds.
   ///   - stopTokens: ids that end the completion; by default the model's.
-  /// - Throws: ``InvalidOption``; ``InferenceError/emptyPrompt``,
-  ///   ``InferenceError/contextExceeded(needed:limit:)``,
-  ///   ``InferenceError/tokenOutOfRange(token:index:vocabularySize:)``.
+  /// - Throws: as ``Completion/init(model:prompt:options:contextLength:stopTokens:)``.
   public init(
     session: Session, prompt: [TokenID], options: GenerationOptions,
     stopTokens: Set<TokenID>? = nil
   ) throws {
-    let vocabularySize = session.model.shape.vocabularySize
-    try options.validate(vocabularySize: vocabularySize)
-    if prompt.isEmpty { throw InferenceError.emptyPrompt }
-    if prompt.count >= session.contextLength {
-      throw InferenceError.contextExceeded(needed: prompt.count + 1, limit: session.contextLength)
-    }
-    for (index, token) in prompt.enumerated() where !(0..<vocabularySize).contains(Int(token)) {
-      throw InferenceError.tokenOutOfRange(
-        token: Int(token), index: index, vocabularySize: vocabularySize)
-    }
-    let tokenizer = try session.model.tokenizer
-    if tokenizer == nil, let stop = options.stop.first {
-      throw InvalidOption(
-        name: "stop", value: stop, expected: "left out: the model has no tokenizer, so no text")
-    }
     self.session = session
-    self.prompt = prompt
-    self.options = options
-    self.stopTokens = stopTokens ?? session.model.stopTokens
-    processors = options.makeProcessors(stopTokens: self.stopTokens)
-    sampler = Sampler(options)
-    history = TokenHistory(prompt: prompt)
-    decoder = tokenizer.map { StreamDecoder($0, skipSpecialTokens: true) }
-    stopStrings = StopStrings(options.stop)
+    completion = try Completion(
+      model: session.model, prompt: prompt, options: options,
+      contextLength: session.contextLength, stopTokens: stopTokens)
     start = clock.now
   }
 
@@ -120,6 +101,7 @@ public struct Generator {
       do {
         try step()
       } catch is CancellationError {
+        emit(completion.cancel())
         finish(.cancelled)
       } catch {
         isFinished = true
@@ -131,60 +113,31 @@ public struct Generator {
 
   /// Chooses one token and queues what comes of it.
   private mutating func step() throws {
-    var logits = try nextLogits()
-    let token = try logits.withUnsafeMutableBufferPointer { logits in
-      for processor in processors { processor.process(logits, history: history) }
-      return try sampler.sample(
-        logits,
-        draw: Philox.draw(
-          seed: options.seed, choice: options.choice, position: UInt64(session.position)))
+    if firstToken == nil {
+      cachedTokens = completion.reusableTokens(session.tokens)
+      session.truncate(to: cachedTokens)
     }
-    history.append(token)
-    lastToken = token
-    firstToken = firstToken ?? clock.now
-    events.append(.token(token))
-    // Minimum length masks stop tokens, so one that is chosen ends the completion.
-    if stopTokens.contains(token) { return finish(.stop) }
-    if decoder != nil {
-      let mayStop = history.outputCount > options.minTokens
-      let (text, stopped) = stopStrings.append(decoder!.push(token), mayStop: mayStop)
-      emit(text)
-      if stopped { return finish(.stop, dropsRest: true) }
+    try session.append(completion.tokens[session.position...], logits: .last) { _, logits in
+      let choice = try completion.choose(from: logits)
+      firstToken = firstToken ?? clock.now
+      events.append(.token(choice.token))
+      emit(choice.text)
     }
-    if history.outputCount == options.maxTokens
-      || prompt.count + history.outputCount == session.contextLength
-    {
-      finish(.length)
-    }
-  }
-
-  /// The logits that follow what there is: of the prompt, or of the token chosen last.
-  private mutating func nextLogits() throws -> [Float] {
-    if let lastToken {
-      return try session.logits(appending: CollectionOfOne(lastToken))
-    }
-    let common = zip(session.tokens, prompt).prefix { $0 == $1 }.count
-    cachedTokens = min(common, prompt.count - 1)
-    session.truncate(to: cachedTokens)
-    return try session.logits(appending: prompt[cachedTokens...])
+    if let reason = completion.finishReason { finish(reason) }
   }
 
   private mutating func emit(_ text: String) {
     if !text.isEmpty { events.append(.text(text)) }
   }
 
-  private mutating func finish(_ reason: FinishReason, dropsRest: Bool = false) {
-    if !dropsRest {
-      let text = stopStrings.append(decoder?.finish() ?? "", mayStop: false).text
-      emit(text + stopStrings.finish())
-    }
+  private mutating func finish(_ reason: FinishReason) {
     let now = clock.now
     let first = firstToken ?? now
     events.append(
       .finished(
         GenerationSummary(
-          finishReason: reason, promptTokens: prompt.count, cachedTokens: cachedTokens,
-          completionTokens: history.outputCount, prefillTime: first - start,
+          finishReason: reason, promptTokens: completion.prompt.count, cachedTokens: cachedTokens,
+          completionTokens: completion.outputCount, prefillTime: first - start,
           decodeTime: now - first)))
     isFinished = true
   }

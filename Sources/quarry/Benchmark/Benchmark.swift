@@ -106,7 +106,7 @@ struct Benchmark {
         if Interrupt.isRequested { throw CancellationError() }
         if step == 1 { start = .now }  // the first step makes room
         let errors = batch.run(zip(sessions, next).map { .init($0, tokens: [$1]) }) {
-          next[$0] = TokenID(Self.largest($1))
+          next[$0] = TokenID(Self.largest($2))
         }
         if let error = errors.compactMap({ $0 }).first { throw error }
       }
