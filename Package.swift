@@ -13,6 +13,7 @@ let package = Package(
   name: "quarry",
   products: [
     .executable(name: "quarry", targets: ["quarry"]),
+    .library(name: "Serving", targets: ["Serving"]),
     .library(name: "Inference", targets: ["Inference"]),
     .library(name: "Conversion", targets: ["Conversion"]),
     .library(name: "ModelFiles", targets: ["ModelFiles"]),
@@ -22,6 +23,13 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(
+      url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
@@ -49,12 +57,26 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ],
       resources: [.embedInCode("Calibration/Text/calibration.txt")], swiftSettings: swift),
+    .target(
+      name: "Serving",
+      dependencies: [
+        "TensorCore", "JSON", "ModelFiles", "Tokenization", "Inference",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      swiftSettings: swift),
     .target(name: "Pebble", resources: [.copy("Checkpoint")], swiftSettings: swift),
     .executableTarget(
       name: "quarry",
       dependencies: [
         "TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference",
-        "Conversion", "Pebble",
+        "Conversion", "Serving", "Pebble",
+        .product(name: "Logging", package: "swift-log"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       resources: [
@@ -88,6 +110,13 @@ let package = Package(
       dependencies: [
         "Conversion", "Inference", "ModelFiles", "Pebble", "Quantization", "TensorCore", "JSON",
         "TestSupport",
+      ],
+      swiftSettings: swift),
+    .testTarget(
+      name: "ServingTests",
+      dependencies: [
+        "Serving", "Inference", "Conversion", "Pebble", "ModelFiles", "Tokenization", "TensorCore",
+        "JSON", "TestSupport", .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: swift),
     .testTarget(

@@ -19,6 +19,7 @@ struct Quarry: ParsableCommand {
         quarry inspect granite.slab
         quarry generate granite.slab -p "Name three kinds of stone."
         quarry chat
+        quarry serve granite.slab
 
       EXIT CODES
         0    success
@@ -36,8 +37,8 @@ struct Quarry: ParsableCommand {
     version: version,
     subcommands: [
       Convert.self, Calibrate.self, Inspect.self, Diff.self, Verify.self, Repair.self,
-      Repack.self, Export.self, Generate.self, Chat.self, Evaluate.self, Bench.self, Render.self,
-      Logits.self, Tokenize.self, Detokenize.self, Synthesize.self, Doctor.self,
+      Repack.self, Export.self, Generate.self, Chat.self, Serve.self, Evaluate.self, Bench.self,
+      Render.self, Logits.self, Tokenize.self, Detokenize.self, Synthesize.self, Doctor.self,
     ])
 
   static func main() {

@@ -14,7 +14,8 @@ struct SlabArgument: ParsableArguments {
     help: "The slab; without one, the bundled demonstration model Pebble.", completion: .file())
   var slab: String?
 
-  func open(pool: WorkerPool) throws -> Slab {
+  /// - Parameter isCancelled: whether to give up; by default Ctrl-C decides.
+  func open(pool: WorkerPool, isCancelled: (@Sendable () -> Bool)? = nil) throws -> Slab {
     if let slab {
       guard !InputFiles.isDirectory(slab) else {
         throw InputError(
@@ -27,11 +28,16 @@ struct SlabArgument: ParsableArguments {
         advice: "Replace a slab by renaming another one over it, or read it with --load copy")
       return opened
     }
-    return try Self.openPebble(pool: pool)
+    if let isCancelled { return try Self.openPebble(pool: pool, isCancelled: isCancelled) }
+    Interrupt.watch()
+    defer { Interrupt.unwatch() }
+    return try Self.openPebble(pool: pool) { Interrupt.isRequested }
   }
 
   /// Converts the bundled checkpoint, uncalibrated, which takes a moment, to a file that nobody else sees.
-  private static func openPebble(pool: WorkerPool) throws -> Slab {
+  private static func openPebble(
+    pool: WorkerPool, isCancelled: @escaping @Sendable () -> Bool
+  ) throws -> Slab {
     guard InputFiles.isDirectory(Pebble.directory.path) else {
       throw InputError(
         "the bundled model is not at \(Pebble.directory.path); give a slab, or put the folder "
@@ -42,12 +48,10 @@ struct SlabArgument: ParsableArguments {
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
     let path = directory.appending(path: "pebble.slab").path
-    Interrupt.watch()
-    defer { Interrupt.unwatch() }
     let checkpoint = try Checkpoint(directory: Pebble.directory.path)
     let converter = Converter(
       checkpoint: checkpoint, recipe: .q4, calibration: .none, profile: .run, pool: pool,
-      isCancelled: { Interrupt.isRequested })
+      isCancelled: isCancelled)
     let outcome = Result { () throws(ConversionError) in try converter.run(to: path) }
     if case .failure(.cancelled) = outcome { throw Interrupt.exitCode }
     _ = try outcome.get()

@@ -1,0 +1,99 @@
+import Inference
+import JSON
+import ModelFiles
+import Tokenization
+
+/// A model as the APIs see it: its names, and what its prompts and answers look like.
+public struct ServedModel: Sendable {
+  /// `owner/name`, as the list of models has it.
+  public let id: String
+  /// Other names that reach it.
+  private let aliases: Set<String>
+  let created: Int
+  public let engine: Engine
+  let tokenizer: Tokenizer
+  let template: ChatTemplate?
+  /// Whether the template shows the descriptions of tools, and earlier calls of them.
+  let showsTools: Bool
+  let showsToolCalls: Bool
+  /// Special tokens that begin a tool call.
+  let toolCallTokens: Set<TokenID>
+
+  /// - Parameters:
+  ///   - name: of the model, without its owner.
+  ///   - aliases: other names that reach it.
+  /// - Throws: `TokenizerError`, `TemplateError` for those that cannot be executed;
+  ///   ``ServingError/noTokenizer``.
+  public init(engine: Engine, name: String, aliases: [String]) throws {
+    guard let tokenizer = try engine.model.tokenizer else { throw ServingError.noTokenizer }
+    self.engine = engine
+    self.tokenizer = tokenizer
+    id = "local/" + name
+    self.aliases = Set(aliases + ["ibm-granite/granite-3.3-8b-instruct"])
+    created = Identifiers.now
+    template = try engine.model.chatTemplate
+    let marker = "quarry-probe"
+    let specialTokens = engine.model.specialTokens
+    let probe = { [template] (messages: JSONValue, tools: JSONValue?) in
+      let input = ChatInput(messages: messages, tools: tools, specialTokens: specialTokens)
+      let date = TemplateDate(year: 2000, month: 1, day: 1)
+      let text = template.flatMap { try? $0.render(input, date: date) }
+      return text?.contains(marker) ?? false
+    }
+    let user = JSONValue.object(["role": "user", "content": "a"])
+    let function = JSONValue.object([
+      "name": .string(marker), "description": "", "arguments": .object([:]),
+      "parameters": .object(["type": "object", "properties": .object([:])]),
+    ])
+    let call = JSONValue.object(["id": "1", "type": "function", "function": function])
+    showsTools = probe(.array([user]), .array([call]))
+    showsToolCalls = probe(
+      .array([
+        user,
+        .object(["role": "assistant", "content": "", "tool_calls": .array([call])]), user,
+      ]), nil)
+    toolCallTokens = Set([tokenizer.id(of: "<|tool_call|>")].compactMap { $0 })
+  }
+
+  /// Whether `name` means this model; without one every model is meant.
+  func isNamed(_ name: String?) -> Bool {
+    guard let name else { return true }
+    return name.utf8.elementsEqual(id.utf8) || aliases.contains { $0.utf8.elementsEqual(name.utf8) }
+  }
+
+  /// Bytes that the KV cache may take.
+  public var cacheByteCount: Int {
+    engine.configuration.cacheTiles
+      * CacheBudget.tileByteCount(engine.model, engine.configuration.cacheType)
+  }
+
+  /// The object of the list of models.
+  var json: JSONObject {
+    let configuration = engine.model.configuration
+    return [
+      "id": .string(id), "object": "model", "created": .integer(created), "owned_by": "local",
+      "max_model_len": .integer(engine.configuration.contextLength),
+      "meta": .object([
+        "n_ctx_train": .integer(configuration.contextLength),
+        "n_vocab": .integer(configuration.vocabularySize),
+        "n_embd": .integer(configuration.hiddenSize),
+      ]),
+    ]
+  }
+}
+
+/// Why a model cannot be served.
+public enum ServingError: Error, CustomStringConvertible {
+  case noTokenizer
+  /// An address that cannot be had, and the system's reason.
+  case cannotListen(host: String, port: Int, reason: String)
+
+  public var description: String {
+    switch self {
+    case .noTokenizer:
+      "the model has no tokenizer; put tokenizer.json beside config.json and convert it again"
+    case .cannotListen(let host, let port, let reason):
+      "cannot listen on port \(port) of \(host): \(reason)"
+    }
+  }
+}

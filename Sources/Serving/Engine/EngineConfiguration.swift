@@ -1,0 +1,29 @@
+import Inference
+public import TensorCore
+
+/// How an engine shares a model among requests.
+public struct EngineConfiguration: Sendable {
+  /// Sequences that are computed together.
+  public var slots: Int
+  /// Tokens that one sequence may have, prompt and completion together.
+  public var contextLength: Int
+  /// How keys and values are kept.
+  public var cacheType: CacheType
+  /// Requests that may wait for a slot.
+  public var maxQueue: Int
+  /// Tiles of ``CacheBudget/tilePositions`` positions for all sequences together, finished ones that
+  /// are kept for their prefixes included.
+  public var cacheTiles: Int
+
+  /// - Parameter cacheTiles: by default as many as let every slot use its whole context.
+  public init(
+    slots: Int, contextLength: Int, cacheType: CacheType = .f16, maxQueue: Int,
+    cacheTiles: Int? = nil
+  ) {
+    self.slots = slots
+    self.contextLength = contextLength
+    self.cacheType = cacheType
+    self.maxQueue = maxQueue
+    self.cacheTiles = cacheTiles ?? slots * CacheBudget.tileCount(contextLength)
+  }
+}

@@ -1,0 +1,11 @@
+import Foundation
+
+/// Threads for work that would keep Swift's own from others.
+enum WorkThread {
+  static func start(name: String = "work", _ work: @escaping @Sendable () -> Void) {
+    let thread = Thread(block: work)
+    thread.name = name
+    thread.stackSize = 8 << 20
+    thread.start()
+  }
+}

@@ -1,0 +1,74 @@
+import NIOCore
+import NIOHTTPTypes
+import Synchronization
+
+/// Watches a connection: closes it when the client leaves, even if only in one direction, or when it
+/// takes too long over a request or sends far too much of one.
+final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
+  typealias InboundIn = HTTPRequestPart
+  typealias InboundOut = HTTPRequestPart
+
+  private let deadline: TimeAmount
+  private let byteLimit: Int
+  private var timer: Scheduled<Void>?
+  private var byteCount = 0
+  /// Told when the connection is closed.
+  let departure = Departure()
+
+  /// - Parameters:
+  ///   - deadline: from a request's head to its end.
+  ///   - byteLimit: of a request's body; somewhat more than is answered with a refusal.
+  init(deadline: TimeAmount, byteLimit: Int) {
+    self.deadline = deadline
+    self.byteLimit = byteLimit
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    switch unwrapInboundIn(data) {
+    case .head:
+      byteCount = 0
+      let channel = context.channel
+      timer = context.eventLoop.scheduleTask(in: deadline) { channel.close(promise: nil) }
+    case .body(let bytes):
+      byteCount += bytes.readableBytes
+      if byteCount > byteLimit { return context.close(promise: nil) }
+    case .end: timer?.cancel()
+    }
+    context.fireChannelRead(data)
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if case .some(ChannelEvent.inputClosed) = event as? ChannelEvent {
+      context.close(promise: nil)
+    }
+    context.fireUserInboundEventTriggered(event)
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    timer?.cancel()
+    departure.happened()
+    context.fireChannelInactive()
+  }
+}
+
+/// Tells the request that a connection carries when the client has left.
+final class Departure: Sendable {
+  private let state = Mutex<(hasHappened: Bool, action: (@Sendable () -> Void)?)>((false, nil))
+
+  func happened() {
+    let action = state.withLock { state in
+      defer { state = (true, nil) }
+      return state.action
+    }
+    action?()
+  }
+
+  /// Does `action` when it happens, at once if it has; in place of the action before.
+  func act(_ action: (@Sendable () -> Void)?) {
+    let isLate = state.withLock { state in
+      if !state.hasHappened { state.action = action }
+      return state.hasHappened
+    }
+    if isLate { action?() }
+  }
+}

@@ -1,0 +1,34 @@
+import Hummingbird
+import JSON
+import Logging
+
+/// A request's line in the log: what was asked, how it went and how long it took; nothing of what was
+/// said.
+struct LogEntry: Sendable {
+  let id = Identifiers.make("req_")
+  private let line: String
+  private let logger: Logger
+  private let start = ContinuousClock.now
+
+  init(_ request: Request, logger: Logger) {
+    // Without the query, and without what could write lines of its own.
+    line = "\(request.method.rawValue) \(request.uri.path)".shown
+    self.logger = logger
+  }
+
+  func finish(status: Int, error: (any Error)?) {
+    let time = (ContinuousClock.now - start) / .milliseconds(1)
+    var metadata: Logger.Metadata = [
+      "request": "\(id)", "status": "\(status)", "ms": "\(Int(time.rounded()))",
+    ]
+    switch error {
+    case nil: break
+    case is CancellationError: metadata["end"] = "the client left"
+    case let error?: metadata["end"] = "\(APIError(error).code ?? "error")"
+    }
+    logger.info("\(line)", metadata: metadata)
+    if status >= 500, let error, !(error is EngineError) {
+      logger.error("request failed: \("\(type(of: error))".shown)", metadata: ["request": "\(id)"])
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import JSON
+import Logging
+import NIOCore
+
+/// What a request comes with besides itself.
+struct ServerContext: InitializableFromSource {
+  typealias Source = ApplicationRequestContextSource
+  let channel: any Channel
+
+  init(source: ApplicationRequestContextSource) { channel = source.channel }
+}
+
+/// Carries requests to the API and its answers back.
+struct Responder: HTTPResponder {
+  let api: API
+  let options: ServerOptions
+  let gate: Gate
+  let logger: Logger
+
+  func respond(to request: Request, context: ServerContext) async -> Response {
+    let entry = LogEntry(request, logger: logger)
+    do {
+      let departure = try await context.channel.eventLoop.submit {
+        try context.channel.pipeline.syncOperations.handler(type: ConnectionGuard.self).departure
+      }.get()
+      return try await respond(to: request, departure: departure, entry)
+    } catch {
+      let failure = error is CancellationError ? nil : APIError(error)
+      let status = failure?.status ?? 499
+      entry.finish(status: status, error: error)
+      return makeResponse(APIResponse(failure ?? .server("the client left")), entry)
+    }
+  }
+
+  private func respond(
+    to request: Request, departure: Departure, _ entry: LogEntry
+  ) async throws -> Response {
+    let parts = try Self.pathParts(request.uri.path)
+    let method = request.method.rawValue
+    let headers = try gate.check(
+      Gate.Head(
+        method: method, path: parts, host: request.head.authority,
+        origin: request.headers[.origin], authorization: request.headers[.authorization]))
+    var response: APIResponse
+    if method == "OPTIONS", !headers.isEmpty {
+      response = APIResponse(status: 204, body: .text("", type: "text/plain"))
+      response.headers = Gate.preflight
+    } else {
+      let call = APIRequest(
+        method: method, path: parts, body: try await body(of: request), id: entry.id)
+      response = try await untilDeparture(departure) { try await api.respond(to: call) }
+    }
+    response.headers += headers
+    if case .events(let events) = response.body {
+      let body = EventStream.body(
+        pingInterval: .seconds(options.pingInterval), departure: departure, events
+      ) { entry.finish(status: 200, error: $0) }
+      return makeResponse(response, entry, body: body)
+    }
+    entry.finish(status: response.status, error: nil)
+    return makeResponse(response, entry)
+  }
+
+  /// Cancels the work when the client leaves.
+  private func untilDeparture<T: Sendable>(
+    _ departure: Departure, _ work: @escaping @Sendable () async throws -> T
+  ) async throws -> T {
+    let task = Task { try await work() }
+    departure.act { task.cancel() }
+    defer { departure.act(nil) }
+    return try await withTaskCancellationHandler {
+      try await task.value
+    } onCancel: {
+      task.cancel()
+    }
+  }
+
+  private func body(of request: Request) async throws -> [UInt8] {
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }),
+      length > options.bodyLimit
+    {
+      throw APIError.tooLarge(options.bodyLimit)
+    }
+    return try await withThrowingTaskGroup(of: [UInt8].self) { group in
+      group.addTask {
+        var bytes: [UInt8] = []
+        for try await buffer in request.body {
+          bytes += buffer.readableBytesView
+          if bytes.count > options.bodyLimit { throw APIError.tooLarge(options.bodyLimit) }
+        }
+        try Task.checkCancellation()
+        return bytes
+      }
+      group.addTask {
+        try await Task.sleep(for: .seconds(options.bodyTimeout))
+        throw APIError.slowBody
+      }
+      defer { group.cancelAll() }
+      return try await group.next() ?? []
+    }
+  }
+
+  /// - Throws: ``APIError`` for escapes that are no text.
+  private static func pathParts(_ path: String) throws(APIError) -> [String] {
+    var parts: [String] = []
+    for part in path.split(separator: "/") {
+      guard let text = part.removingPercentEncoding else {
+        throw .invalid("the path is not valid")
+      }
+      parts.append(text)
+    }
+    return parts
+  }
+
+  private func makeResponse(
+    _ response: APIResponse, _ entry: LogEntry, body: ResponseBody? = nil
+  ) -> Response {
+    var headers = HTTPFields()
+    let type: String
+    let content: ResponseBody
+    switch response.body {
+    case .json(let value):
+      type = "application/json"
+      content = ResponseBody(byteBuffer: ByteBuffer(string: value.serialized() + "\n"))
+    case .text(let text, let textType):
+      type = textType
+      content = ResponseBody(byteBuffer: ByteBuffer(string: text))
+    case .events:
+      type = "text/event-stream; charset=utf-8"
+      content = body ?? ResponseBody()
+      headers[.init("X-Accel-Buffering")!] = "no"
+    }
+    headers[.contentType] = type
+    headers[.cacheControl] = "no-cache"
+    headers[.xContentTypeOptions] = "nosniff"
+    headers[.init("X-Request-Id")!] = entry.id
+    for (name, value) in response.headers {
+      if let name = HTTPField.Name(name) { headers[name] = value }
+    }
+    if [408, 413, 503].contains(response.status) { headers[.connection] = "close" }
+    return Response(
+      status: HTTPResponse.Status(code: response.status), headers: headers, body: content)
+  }
+}

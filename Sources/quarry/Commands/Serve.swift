@@ -1,0 +1,200 @@
+import ArgumentParser
+import Dispatch
+import Foundation
+import Inference
+import Logging
+import ModelFiles
+import Serving
+import Synchronization
+import TensorCore
+
+struct Serve: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Serve a model over HTTP, as OpenAI's API does.",
+    discussion: """
+      The server listens at once and answers 503 until the model is loaded. Requests run together, each \
+      with the text that it would have alone; a prompt that begins like an earlier one is computed from \
+      where it differs. Ctrl-C and SIGTERM let running answers finish (--grace) and end the program \
+      with exit code 0; a second one ends it at once. The address goes to standard output.
+
+      PATHS
+        POST /v1/chat/completions, /v1/completions
+        POST /tokenize, /detokenize, /apply-template
+        GET  /v1/models, /v1/models/ID, /health, /metrics
+
+      The model is called local/NAME, after the slab's file. The name \
+      ibm-granite/granite-3.3-8b-instruct reaches it too. Requests by other names of this machine \
+      than localhost and its addresses, and from pages of other sites, are refused.
+
+      EXAMPLES
+        quarry serve granite.slab
+        quarry serve granite.slab --slots 8 --context 8192
+        quarry serve granite.slab --host 0.0.0.0 --api-key-file keys.txt
+        curl localhost:8080/v1/chat/completions \\
+          -d '{"messages": [{"role": "user", "content": "What is granite?"}]}'
+      """)
+
+  @OptionGroup var model: SlabArgument
+  @Option(help: "Address to listen on.")
+  var host = "127.0.0.1"
+  @Option(help: "Port to listen on; 0 for any that is free.")
+  var port = 8080
+  @Option(help: "Sequences that are computed together.")
+  var slots = 4
+  @Option(help: "Tokens of context of each sequence (default: what the model was made for).")
+  var context: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Memory of the KV cache of all sequences: 4GiB (default: what all slots can use, at most three "
+        + "quarters of the memory that is available).", valueName: "size"))
+  var kvMemory: FileSize?
+  @Option(help: "Requests that may wait for a slot; more are answered with 429.")
+  var maxQueue = 64
+  @Option(
+    help: "File with keys, one a line, of which requests have to show one.",
+    completion: .file())
+  var apiKeyFile: String?
+  @Option(help: "Another name that reaches the model; repeatable.")
+  var alias: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "Seconds that running answers have to finish when the server is told to end.",
+      valueName: "seconds"))
+  var grace = 30
+  @Option(help: "Another name by which clients may call this server; repeatable.")
+  var allowHost: [String] = []
+  @Option(help: "An origin like https://example.org whose pages may use the server; repeatable.")
+  var allowOrigin: [String] = []
+  @Flag(help: "Listen on other addresses than this machine's own without a key.")
+  var insecure = false
+  @OptionGroup var runtime: RuntimeOptions
+  @OptionGroup var loading: LoadingOptions
+  @OptionGroup var cache: CacheOptions
+
+  func validate() throws {
+    guard (0...65535).contains(port) else {
+      throw ValidationError("--port must be from 0 to 65535, not \(port).")
+    }
+    guard (1...256).contains(slots) else {
+      throw ValidationError("--slots must be from 1 to 256, not \(slots).")
+    }
+    guard (0...100_000).contains(maxQueue) else {
+      throw ValidationError("--max-queue must be from 0 to 100000, not \(maxQueue).")
+    }
+    guard (0...86400).contains(grace) else {
+      throw ValidationError("--grace must be from 0 to 86400 seconds, not \(grace).")
+    }
+    if let context, context < 1 {
+      throw ValidationError("--context must be at least 1, not \(context).")
+    }
+    if apiKeyFile == nil, !insecure, !ServerOptions(host: host, port: port).isLoopback {
+      throw ValidationError(
+        "\(host) can be reached from other machines: give --api-key-file, or --insecure to serve "
+          + "everyone.")
+    }
+  }
+
+  func run() throws {
+    var options = ServerOptions(host: host, port: port)
+    options.keys = try apiKeyFile.map(Self.readKeys) ?? []
+    options.allowedHosts = allowHost
+    options.allowedOrigins = allowOrigin
+    options.grace = grace
+    let server = Server(options, logger: Logger(label: "quarry"))
+    let signals = ShutdownSignals(server)
+    defer { signals.stop() }
+    let outcome = Mutex<Result<Void, any Error>>(.success(()))
+    let done = DispatchSemaphore(value: 0)
+    Task.detached {
+      do {
+        try await server.run {
+          // For programs too, which may have asked for any port.
+          try? Console.write("http://\(host.contains(":") ? "[\(host)]" : host):\($0)\n")
+        } load: {
+          try load(isCancelled: { signals.isRequested })
+        } ready: { model in
+          let configuration = model.engine.configuration
+          Console.note(
+            "\(model.id) is ready: \(configuration.slots) slots of \(configuration.contextLength) "
+              + "tokens, \(Format.bytes(model.cacheByteCount)) for the KV cache")
+        }
+      } catch {
+        outcome.withLock { $0 = .failure(error) }
+      }
+      done.signal()
+    }
+    done.wait()
+    if signals.isRequested { return }
+    try outcome.withLock { $0 }.get()
+  }
+
+  /// The keys of a file: its lines, without blanks around them and without empty ones.
+  private static func readKeys(_ path: String) throws -> [String] {
+    let keys = try InputFiles.readText(path).split(whereSeparator: \.isNewline)
+      .map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+    if keys.isEmpty { throw InputError("\(path) holds no key") }
+    return keys
+  }
+
+  private func load(isCancelled: @escaping @Sendable () -> Bool) throws -> ServedModel {
+    let pool = runtime.makePool()
+    let slab = try model.open(pool: pool, isCancelled: isCancelled)
+    let loaded = try loading.load(slab, pool: pool, kernels: try Kernels.selected())
+    let limit = loaded.configuration.contextLength
+    if let context, context > limit {
+      throw InferenceError.contextLength(requested: context, limit: limit)
+    }
+    let context = context ?? limit
+    let engine = try Engine(
+      model: loaded,
+      configuration: EngineConfiguration(
+        slots: slots, contextLength: context, cacheType: cache.kv, maxQueue: maxQueue,
+        cacheTiles: try cacheTiles(loaded, context: context)))
+    let name = self.model.slab.map {
+      URL(filePath: $0).deletingPathExtension().lastPathComponent
+    }
+    return try ServedModel(engine: engine, name: name ?? "pebble", aliases: alias)
+  }
+
+  /// Tiles of the KV cache: what all slots can use, as far as there is memory for it.
+  private func cacheTiles(_ model: Model, context: Int) throws -> Int {
+    let perSlot = CacheBudget.tileCount(context)
+    let byteCount = CacheBudget.tileByteCount(model, cache.kv)
+    let (wanted, overflow) = perSlot.multipliedReportingOverflow(by: slots)
+    let memory = kvMemory?.byteCount ?? SystemMemory.availableByteCount.map { $0 / 4 * 3 } ?? .max
+    let tiles = min(overflow ? .max : wanted, memory / max(1, byteCount))
+    if tiles < perSlot {
+      throw InputError(
+        "the KV cache of one context of \(context) tokens takes "
+          + "\(Format.bytes(byteCount.multipliedReportingOverflow(by: perSlot).partialValue)), and "
+          + "there may be \(Format.bytes(memory)); give a smaller --context"
+          + (kvMemory == nil ? "" : " or a larger --kv-memory"))
+    }
+    return tiles
+  }
+}
+
+/// Ctrl-C and SIGTERM: the first one lets the server finish, the second one ends the program.
+private final class ShutdownSignals: @unchecked Sendable {  // the sources are the owner's alone
+  private let count = Atomic<Int>(0)
+  private var sources: [any DispatchSourceSignal] = []
+
+  init(_ server: Server) {
+    for number in [SIGINT, SIGTERM] {
+      signal(number, SIG_IGN)  // the source gets it nevertheless
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler { [weak self] in
+        guard let self else { return }
+        if self.count.add(1, ordering: .relaxed).oldValue > 0 { exit(128 + number) }
+        Console.note("finishing what runs; once more to end at once")
+        Task { await server.shutDown() }
+      }
+      source.resume()
+      sources.append(source)
+    }
+  }
+
+  var isRequested: Bool { count.load(ordering: .relaxed) > 0 }
+
+  func stop() { sources.forEach { $0.cancel() } }
+}
