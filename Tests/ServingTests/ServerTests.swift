@@ -88,6 +88,50 @@ import Testing
     }
   }
 
+  @Test func whoWaitsGetsSignsOfLife() async throws {
+    try await TestServer.with(slots: 1, context: 8192) {
+      $0.pingInterval = 1
+    } _: { server in
+      var options = GenerationOptions()
+      (options.maxTokens, options.logitBias) = (8000, [0: -100])
+      // Seconds of work on any machine.
+      let work = EngineRequest(prompt: [1], options: options)
+      let streams = try server.engine.submit(Array(repeating: work, count: 5))
+      let (port, request) = (
+        server.port,
+        server.request(
+          "POST", "/v1/completions", body: #"{"prompt": "x", "max_tokens": 2, "stream": true}"#)
+      )
+      let first = try await TestServer.onThread {
+        let client = try HTTPClient(port: port)
+        client.send(request)
+        #expect(try client.head().status == 200)
+        return try client.chunk()
+      }
+      #expect(first == ": ping\n\n")
+      withExtendedLifetime(streams) {}
+    }
+  }
+
+  @Test func metricsCountWhatHappened() async throws {
+    try await TestServer.with { server in
+      let request: JSONObject = [
+        "prompt": "Granite is a rock", "max_tokens": 5, "logit_bias": .object(["0": -100]), "n": 2,
+      ]
+      let answer = try await server.json("/v1/completions", request)
+      let prompt = answer["usage"]!["prompt_tokens"]!.integer!
+      let metrics = try await server.get("/metrics").body
+      for (name, value) in [
+        ("requests_total", 2), ("requests_failed_total", 0), ("prompt_tokens_total", prompt + 1),
+        ("prefix_tokens_total", prompt - 1), ("generated_tokens_total", 10),
+        ("sequences_running", 0), ("sequences_waiting", 0), ("kv_cache_tiles_limit", 32),
+        ("time_to_first_token_seconds_count", 2), ("time_between_tokens_seconds_count", 8),
+      ] {
+        #expect(metrics.contains("\nquarry_\(name) \(value)\n"), "\(name)")
+      }
+    }
+  }
+
   // MARK: - Who is let in
 
   @Test func foreignNamesAndPagesAreRefused() async throws {
