@@ -6,11 +6,11 @@ struct PrefillPace {
   private var rate: Double?
   private static let longest = 256
   /// Fewer would read the weights too often.
-  private static let shortest = 16
+  private static let shortest = 8
 
   func tokens(whileDecoding: Bool) -> Int {
-    guard let rate else { return 2 * Self.shortest }
-    let seconds = whileDecoding ? 0.2 : 0.8
+    guard let rate else { return 4 * Self.shortest }
+    let seconds = whileDecoding ? 0.35 : 0.8
     return Int(min(Double(Self.longest), max(Double(Self.shortest), rate * seconds)))
   }
 
