@@ -38,22 +38,28 @@ def check(condition, what):
         raise SystemExit(f"FAILED: {what}")
 
 
+def start(*arguments, errors=subprocess.DEVNULL):
+    """A server that is ready, and its address."""
+    process = subprocess.Popen(
+        [QUARRY, "serve", *arguments, "--port", "0"], stdout=subprocess.PIPE, stderr=errors,
+        text=True)
+    address = process.stdout.readline().strip()
+    while address:
+        try:
+            urllib.request.urlopen(address + "/health")
+            break
+        except urllib.error.HTTPError as error:
+            check(error.code == 503, f"/health is {error.code}")
+            time.sleep(0.05)
+    return process, address
+
+
 @contextmanager
 def serve(*arguments):
     """The address of a server that is ready; it must end well."""
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [QUARRY, "serve", *arguments, "--port", "0"], stdout=subprocess.PIPE, stderr=errors,
-            text=True)
+        process, address = start(*arguments, errors=errors)
         try:
-            address = process.stdout.readline().strip()
-            while address:
-                try:
-                    urllib.request.urlopen(address + "/health")
-                    break
-                except urllib.error.HTTPError as error:
-                    check(error.code == 503, f"/health is {error.code}")
-                    time.sleep(0.05)
             yield address
         finally:
             process.send_signal(signal.SIGTERM)
@@ -245,4 +251,5 @@ def main():
     print(f"test-clients: openai {openai.__version__}: chats, completions, tools, errors, keys")
 
 
-main()
+if __name__ == "__main__":
+    main()

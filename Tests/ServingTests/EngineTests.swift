@@ -43,6 +43,7 @@ import Tokenization
     for try await event in events {
       #expect(outcome.summary == nil, "nothing follows the summary")
       switch event {
+      case .reading: break
       case .prompt(let logprobs): outcome.prompt = logprobs
       case .chosen(let choice):
         outcome.tokens.append(choice.token)

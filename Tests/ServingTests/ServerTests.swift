@@ -172,7 +172,9 @@ import Testing
       let question = try await server.send(
         "OPTIONS", "/v1/chat/completions", headers: ["Origin": "https://page.example"])
       #expect(question.status == 204)
-      #expect(question.headers["access-control-allow-headers"] == "Authorization, Content-Type")
+      #expect(
+        question.headers["access-control-allow-headers"]
+          == "Authorization, Content-Type, Prefer, Cancel-After")
       let refused = try await server.send(
         "OPTIONS", "/v1/chat/completions", headers: ["Origin": "https://evil.example"])
       #expect(refused.status == 403)
@@ -385,7 +387,7 @@ import Testing
   @Test func whileLoadingItListensAndSaysSo() async throws {
     let log = Log()
     let server = Server(
-      ServerOptions(host: "127.0.0.1", port: 0),
+      ServerOptions(host: "127.0.0.1", port: 0), predictions: try PredictionStore(),
       logger: Logger(label: "test") { _ in RecordingHandler(log: log) })
     let (ports, output) = AsyncStream<Int>.makeStream()
     struct Damaged: Error {}

@@ -59,9 +59,11 @@ import Testing
     #expect(memory.errors.contains("give a smaller --context"), "\(memory.errors)")
     let busy = try quarry.run(["serve", "--port", "0"]) { process, output in
       let port = try address(process, output).port!
-      let other = try quarry.run(["serve", "--port", "\(port)"])
-      #expect(other.status == 1)
-      #expect(other.errors.contains("Address already in use"), "\(other.errors)")
+      try Place.withTemporaryDirectory { folder in
+        let other = try quarry.run(["serve", "--port", "\(port)", "--data", folder.path])
+        #expect(other.status == 1)
+        #expect(other.errors.contains("Address already in use"), "\(other.errors)")
+      }
       kill(process.processIdentifier, SIGTERM)
     }
     #expect(busy.status == 0)
@@ -71,7 +73,7 @@ import Testing
     (["--host", "0.0.0.0"], "--api-key-file"), (["--host", "::"], "--insecure"),
     (["--port", "65536"], "--port"), (["--slots", "0"], "--slots"),
     (["--max-queue", "-1"], "--max-queue"), (["--context", "0"], "--context"),
-    (["--grace", "-1"], "--grace"),
+    (["--grace", "-1"], "--grace"), (["--retention", "soon"], "--retention"),
   ])
   func optionsAreChecked(options: [String], name: String) throws {
     let outcome = try quarry.run(["serve"] + options)

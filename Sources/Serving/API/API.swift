@@ -1,3 +1,4 @@
+import Foundation
 import Inference
 import JSON
 import Synchronization
@@ -13,8 +14,17 @@ final class API: Sendable {
   private let state = Mutex(State.loading)
   /// Seconds that running answers have once the server closes.
   private let grace: Int
+  let predictions: Predictions
+  /// Whether clients may end the server.
+  let allowsShutdown: Bool
+  let created = Date()
+  private let onShutdown = Mutex<(@Sendable () -> Void)?>(nil)
 
-  init(grace: Int) { self.grace = grace }
+  init(grace: Int, predictions: Predictions, allowsShutdown: Bool) {
+    self.grace = grace
+    self.predictions = predictions
+    self.allowsShutdown = allowsShutdown
+  }
 
   /// From now on `model` answers; false where it comes too late.
   func serve(_ model: ServedModel) -> Bool {
@@ -47,8 +57,15 @@ final class API: Sendable {
     model?.engine.stop()
   }
 
+  /// What a client does who ends the server.
+  func whenShutDown(_ action: @escaping @Sendable () -> Void) {
+    onShutdown.withLock { $0 = action }
+  }
+
+  func shutDown() { onShutdown.withLock { $0 }?() }
+
   /// - Throws: ``APIError`` while there is none.
-  private func model() throws(APIError) -> ServedModel {
+  func model() throws(APIError) -> ServedModel {
     let result: Result<ServedModel, APIError> = state.withLock {
       switch $0 {
       case .ready(let model): .success(model)
@@ -61,33 +78,46 @@ final class API: Sendable {
 
   /// - Throws: whatever an ``APIError`` can be made of; `CancellationError`.
   func respond(to request: APIRequest) async throws -> APIResponse {
-    let routes = Self.routes.filter { $0.matches(request.path) }
-    guard let route = routes.first(where: { $0.method == request.method }) else {
-      if routes.isEmpty {
+    let matches = Self.routes.compactMap { route in
+      route.captures(request.path).map { (route: route, captures: $0) }
+    }
+    guard let match = matches.first(where: { $0.route.method == request.method }) else {
+      if matches.isEmpty {
         throw APIError.notFound(
           "there is nothing at /\(request.path.joined(separator: "/"))".shown, code: "not_found")
       }
       var response = APIResponse(
         APIError(
           status: 405, type: "invalid_request_error", code: "method_not_allowed",
-          message: "\(request.method) is not done here"))
-      response.headers.append(("Allow", routes.map(\.method).joined(separator: ", ")))
+          message: "\(request.method) is not done here"), ErrorDialect(path: request.path))
+      response.headers.append(("Allow", matches.map(\.route.method).joined(separator: ", ")))
       return response
     }
-    return try await route.respond(self, request)
+    var request = request
+    request.captures = match.captures
+    return try await match.route.respond(self, request)
   }
 
   // MARK: - Routes
 
-  private struct Route: Sendable {
+  struct Route: Sendable {
     let method: String
+    /// Parts of the path; `*` stands for any one, `**` once for any number but none.
     let path: [String]
-    /// Whether more parts may follow.
-    var takesRest = false
     let respond: @Sendable (API, APIRequest) async throws -> APIResponse
 
-    func matches(_ parts: [String]) -> Bool {
-      takesRest ? parts.starts(with: path) && parts.count > path.count : parts == path
+    /// What the stars of ``path`` stand for in `parts`; nil where that is another path.
+    func captures(_ parts: [String]) -> [String]? {
+      var captures: [String] = []
+      var rest = parts[...]
+      for part in path {
+        let count = part == "**" ? parts.count - path.count + 1 : 1
+        guard count > 0, count <= rest.count else { return nil }
+        let taken = rest.prefix(count).joined(separator: "/")
+        if part.hasPrefix("*") { captures.append(taken) } else if part != taken { return nil }
+        rest = rest.dropFirst(count)
+      }
+      return rest.isEmpty ? captures : nil
     }
   }
 
@@ -105,7 +135,9 @@ final class API: Sendable {
     }
   }
 
-  private static let routes: [Route] = [
+  private static let routes = openAIRoutes + replicateRoutes + cogRoutes
+
+  private static let openAIRoutes: [Route] = [
     Route(method: "GET", path: ["health"]) { api, _ in
       _ = try api.model()
       return .json(["status": "ok"])
@@ -115,16 +147,6 @@ final class API: Sendable {
         body: .text(
           Metrics.text(try api.model().engine.statistics),
           type: "text/plain; version=0.0.4; charset=utf-8"))
-    },
-    Route(method: "GET", path: ["v1", "models"]) { api, _ in
-      .json(["object": "list", "data": .array([.object(try api.model().json)])])
-    },
-    Route(method: "GET", path: ["v1", "models"], takesRest: true) { api, request in
-      let model = try api.model()
-      // An id's slash may come as it is or escaped.
-      let name = request.path.dropFirst(2).joined(separator: "/")
-      guard model.isNamed(name) else { throw APIError.unknownModel(name) }
-      return .json(model.json)
     },
     post(["v1", "chat", "completions"]) {
       try await ChatCompletions($0, model: $1).respond()

@@ -7,6 +7,8 @@ struct ChatPrompt {
   private static let roles: Set<String> = ["system", "developer", "user", "assistant", "tool"]
   /// Messages, tools and documents of a request, of each at most.
   static let limit = 4096
+  /// Bytes of a template that a request brings.
+  private static let templateLimit = 64 << 10
 
   let messages: [JSONValue]
   /// Descriptions of the tools that may be called; nil for none.
@@ -14,16 +16,19 @@ struct ChatPrompt {
   private let documents: [JSONValue]?
   private let variables: JSONObject
   private let addGenerationPrompt: Bool
+  private let template: ChatTemplate
 
   /// Reads `messages`, `tools`, `tool_choice`, `parallel_tool_calls`, `documents`, `reasoning_effort`,
   /// `chat_template_kwargs` and `add_generation_prompt`.
   ///
   /// - Throws: ``APIError``.
   init(_ fields: RequestFields, model: ServedModel) throws(APIError) {
-    guard model.template != nil else {
+    let ownTemplate = try Self.template(fields, model)
+    guard let template = ownTemplate ?? model.template else {
       throw .invalid("the model has no chat template; use /v1/completions", "messages")
     }
-    try fields.refuse(["chat_template", "functions", "function_call"])
+    self.template = template
+    try fields.refuse(["functions", "function_call"])
     guard let list = try fields.array("messages"), (1...Self.limit).contains(list.count) else {
       throw fields.wrong("messages", "an array of 1 to \(Self.limit) messages")
     }
@@ -33,7 +38,7 @@ struct ChatPrompt {
     }
     self.messages = messages
     let tools = try Self.tools(fields)
-    if tools != nil, !model.showsTools {
+    if tools != nil, ownTemplate == nil, !model.showsTools {
       throw .unsupported("the chat template of this model takes no tools", "tools")
     }
     self.tools = tools
@@ -47,12 +52,32 @@ struct ChatPrompt {
 
   /// - Throws: `TemplateError`.
   func render(_ model: ServedModel) throws(TemplateError) -> String {
-    try model.template!.render(
+    try template.render(
       ChatInput(
         messages: .array(messages), tools: tools.map { .array($0) },
         documents: documents.map { .array($0) }, addGenerationPrompt: addGenerationPrompt,
         variables: variables, specialTokens: model.engine.model.specialTokens),
       date: .today())
+  }
+
+  /// The template that a request brings, where it may.
+  private static func template(
+    _ fields: RequestFields, _ model: ServedModel
+  ) throws(APIError) -> ChatTemplate? {
+    guard let source = try fields.string("chat_template") else { return nil }
+    guard model.allowsRequestTemplates else {
+      throw .unsupported(
+        "templates of requests run only on a server started with --allow-request-templates",
+        "chat_template")
+    }
+    guard source.utf8.count <= templateLimit else {
+      throw fields.wrong("chat_template", "at most \(templateLimit) bytes long")
+    }
+    do throws(TemplateError) {
+      return try ChatTemplate(source)
+    } catch {
+      throw .invalid("\(error)", "chat_template")
+    }
   }
 
   /// A message as templates take it: its content one text, `developer` as `system`.

@@ -16,16 +16,29 @@ public struct ServedModel: Sendable {
   /// Whether the template shows the descriptions of tools, and earlier calls of them.
   let showsTools: Bool
   let showsToolCalls: Bool
+  /// What tells this model's weights from others: the root digest of its slab.
+  public let version: String
+  /// Whether requests may bring templates of their own.
+  let allowsRequestTemplates: Bool
+  /// The special token that every prompt of the template begins with, if it does with one.
+  let firstTemplateToken: String?
   /// Special tokens that begin a tool call.
   let toolCallTokens: Set<TokenID>
 
   /// - Parameters:
   ///   - name: of the model, without its owner.
   ///   - aliases: other names that reach it.
+  ///   - version: the root digest of its slab.
+  ///   - allowsRequestTemplates: whether requests may bring templates of their own.
   /// - Throws: `TokenizerError`, `TemplateError` for those that cannot be executed;
   ///   ``ServingError/noTokenizer``.
-  public init(engine: Engine, name: String, aliases: [String]) throws {
+  public init(
+    engine: Engine, name: String, aliases: [String], version: String,
+    allowsRequestTemplates: Bool = false
+  ) throws {
     guard let tokenizer = try engine.model.tokenizer else { throw ServingError.noTokenizer }
+    self.version = version
+    self.allowsRequestTemplates = allowsRequestTemplates
     self.engine = engine
     self.tokenizer = tokenizer
     id = "local/" + name
@@ -52,6 +65,10 @@ public struct ServedModel: Sendable {
         user,
         .object(["role": "assistant", "content": "", "tool_calls": .array([call])]), user,
       ]), nil)
+    let hello = ChatInput(messages: .array([user]), specialTokens: specialTokens)
+    let prompt = template.flatMap { try? $0.render(hello, date: .today()) }
+    let first = try prompt.flatMap { try tokenizer.encode($0).first }
+    firstTemplateToken = tokenizer.addedTokens.first { $0.special && $0.id == first }?.content
     toolCallTokens = Set([tokenizer.id(of: "<|tool_call|>")].compactMap { $0 })
   }
 

@@ -24,6 +24,9 @@ public struct EngineRequest: Sendable {
 
 /// What comes of a request, in this order.
 public enum EngineEvent: Sendable {
+  /// That many tokens of the prompt are computed. Comes first when the request leaves the queue, then
+  /// with every further chunk.
+  case reading(Int, of: Int)
   /// Once, where ``EngineRequest/promptLogprobs`` asks: for every token of the prompt but the first.
   case prompt([TokenLogprobs])
   case chosen(Completion.Choice)

@@ -57,6 +57,10 @@ final class Sequence: @unchecked Sendable {  // see above
   /// What a step appends, at most `count` tokens.
   func step(_ count: Int) -> Batch.Step {
     let session = session!
+    if !decodes {
+      let count = completion.prompt.count
+      events.yield(.reading(min(session.position, count), of: count))
+    }
     let end = min(session.position + count, tokens.count)
     return Batch.Step(
       session, tokens: Array(tokens[session.position..<end]),

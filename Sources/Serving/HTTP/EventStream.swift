@@ -8,7 +8,7 @@ enum EventStream {
   ///   - pingInterval: between comments that tell the client, and those between, that the connection
   ///     lives.
   ///   - departure: ends the events.
-  ///   - events: called with what sends the data of an event.
+  ///   - events: called with what sends an event, in the bytes that carry it.
   ///   - finished: called at the end, with the error that ended the events, if one did.
   static func body(
     pingInterval: Duration, departure: Departure,
@@ -23,7 +23,7 @@ enum EventStream {
         group.addTask {
           defer { output.finish() }
           do {
-            try await events { output.yield("data: \($0)\n\n") }
+            try await events { output.yield($0) }
             return nil
           } catch {
             if !(error is CancellationError) {

@@ -39,14 +39,15 @@ struct Gate: Sendable {
     }
     // A question before the request carries no key.
     if head.method == "OPTIONS", !headers.isEmpty { return headers }
-    if head.path != ["health"], !keys.isEmpty, !hasKey(head.authorization) { throw .unauthorized }
+    let isOpen = [["health"], ["health-check"]].contains(head.path)
+    if !isOpen, !keys.isEmpty, !hasKey(head.authorization) { throw .unauthorized }
     return headers
   }
 
   /// The answer to a page's question whether it may send a request.
   static let preflight: [(name: String, value: String)] = [
-    ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+    ("Access-Control-Allow-Methods", "GET, POST, PUT, OPTIONS"),
+    ("Access-Control-Allow-Headers", "Authorization, Content-Type, Prefer, Cancel-After"),
     ("Access-Control-Max-Age", "600"),
   ]
 

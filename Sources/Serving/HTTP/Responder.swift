@@ -31,7 +31,8 @@ struct Responder: HTTPResponder {
       let failure = error is CancellationError ? nil : APIError(error)
       let status = failure?.status ?? 499
       entry.finish(status: status, error: error)
-      return makeResponse(APIResponse(failure ?? .server("the client left")), entry)
+      let dialect = ErrorDialect(path: (try? Self.pathParts(request.uri.path)) ?? [])
+      return makeResponse(APIResponse(failure ?? .server("the client left"), dialect), entry)
     }
   }
 
@@ -50,11 +51,17 @@ struct Responder: HTTPResponder {
       response.headers = Gate.preflight
     } else {
       let call = APIRequest(
-        method: method, path: parts, body: try await body(of: request), id: entry.id)
+        method: method, path: parts,
+        query: Dictionary(
+          request.uri.queryParameters.map { (String($0.key), String($0.value)) }
+        ) { $1 },
+        headers: Dictionary(request.headers.map { ($0.name.canonicalName, $0.value) }) {
+          $0 + ", " + $1
+        }, host: request.head.authority ?? "", body: try await body(of: request), id: entry.id)
       response = try await untilDeparture(departure) { try await api.respond(to: call) }
     }
     response.headers += headers
-    if case .events(let events) = response.body {
+    if let events = Self.events(response.body) {
       let body = EventStream.body(
         pingInterval: .seconds(options.pingInterval), departure: departure, events
       ) { entry.finish(status: 200, error: $0) }
@@ -62,6 +69,17 @@ struct Responder: HTTPResponder {
     }
     entry.finish(status: response.status, error: nil)
     return makeResponse(response, entry)
+  }
+
+  /// What sends the events of a body that is made of some.
+  private static func events(
+    _ body: APIResponse.Body
+  ) -> (@Sendable (_ send: @Sendable (String) -> Void) async throws -> Void)? {
+    switch body {
+    case .json, .text: nil
+    case .frames(let events): events
+    case .events(let events): { send in try await events { send("data: \($0)\n\n") } }
+    }
   }
 
   /// Cancels the work when the client leaves.
@@ -128,7 +146,7 @@ struct Responder: HTTPResponder {
     case .text(let text, let textType):
       type = textType
       content = ResponseBody(byteBuffer: ByteBuffer(string: text))
-    case .events:
+    case .events, .frames:
       type = "text/event-stream; charset=utf-8"
       content = body ?? ResponseBody()
       headers[.init("X-Accel-Buffering")!] = "no"

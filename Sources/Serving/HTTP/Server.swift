@@ -6,7 +6,7 @@ import NIOCore
 import ServiceLifecycle
 import Synchronization
 
-/// Serves a model over HTTP: OpenAI's API.
+/// Serves a model over HTTP: OpenAI's API, Replicate's and Cog's.
 ///
 /// It listens before there is a model, and answers 503 until there is.
 public final class Server: Sendable {
@@ -18,11 +18,15 @@ public final class Server: Sendable {
   private let ports: AsyncStream<Int>
   private let failure = Mutex<(any Error)?>(nil)
 
-  public init(_ options: ServerOptions, logger: Logger) {
+  /// - Parameter predictions: where those are kept.
+  public init(_ options: ServerOptions, predictions: PredictionStore, logger: Logger) {
     self.options = options
     self.logger = logger
     (ports, listening) = AsyncStream<Int>.makeStream()
-    let api = API(grace: options.grace)
+    let api = API(
+      grace: options.grace,
+      predictions: Predictions(store: predictions, retention: options.retention, logger: logger),
+      allowsShutdown: options.allowsShutdown)
     self.api = api
     let connection = HTTP1Channel.Configuration(
       additionalChannelHandlers: [
@@ -50,6 +54,7 @@ public final class Server: Sendable {
       configuration: .init(
         services: [.init(service: Listener(application, api: api, grace: options.grace))],
         logger: quiet))
+    api.whenShutDown { [group] in Task { await group.triggerGracefulShutdown() } }
   }
 
   /// Listens, loads the model meanwhile, and answers until ``shutDown()``.
@@ -83,6 +88,8 @@ public final class Server: Sendable {
     defer { listening.finish() }
     do {
       try await group.run()
+      // Nobody may be connected to a prediction that runs.
+      await api.predictions.settle()
     } catch let error as IOError {
       throw ServingError.cannotListen(
         host: options.host, port: options.port,

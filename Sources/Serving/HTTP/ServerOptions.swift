@@ -22,6 +22,10 @@ public struct ServerOptions: Sendable {
   /// Connections that are served at once; others wait. By default fewer than the process may have open
   /// files.
   public var connectionLimit = min(1000, max(8, openFileLimit - 100))
+  /// Seconds after the end of a prediction for which its inputs, output and logs are kept.
+  public var retention = 3600
+  /// Whether `POST /shutdown` ends the server.
+  public var allowsShutdown = false
   /// Seconds between signs of life in a stream.
   public var pingInterval = 15
 

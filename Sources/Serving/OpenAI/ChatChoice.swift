@@ -22,7 +22,7 @@ struct ChatChoice {
   mutating func take(_ event: EngineEvent) -> [AnswerPart] {
     var parts: [AnswerPart] = []
     switch event {
-    case .prompt: break
+    case .reading, .prompt: break
     case .chosen(let choice):
       if let values = choice.logprobs, !choice.isStopToken {
         logprobs.append(TokenLogprobs.json(values, tokenizer))

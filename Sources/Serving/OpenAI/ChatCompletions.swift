@@ -33,8 +33,21 @@ struct ChatCompletions {
       logprobs: wantsLogprobs ? top ?? 0 : nil)
   }
 
+  /// A conversation of which everything is known.
+  init(_ prompt: ChatPrompt, sampling: SamplingFields, name: String, model: ServedModel) {
+    self.prompt = prompt
+    self.sampling = sampling
+    self.name = name
+    self.model = model
+  }
+
   /// - Throws: ``APIError`` and errors that it can be made of; none once the answer is a stream.
-  func respond() async throws -> APIResponse {
+  func respond() async throws -> APIResponse { try await respond(with: try submit()) }
+
+  /// Queues the choices.
+  ///
+  /// - Throws: ``APIError`` and errors that it can be made of.
+  func submit() throws -> ChoiceEvents {
     try model.engine.check(choices: sampling.choices)
     let tokens = try model.tokenizer.encode(try prompt.render(model))
     let requests = (0..<sampling.choices).map { choice in
@@ -43,7 +56,11 @@ struct ChatCompletions {
       if prompt.tools != nil { options.visibleTokens = model.toolCallTokens }
       return EngineRequest(prompt: tokens, options: options)
     }
-    let events = ChoiceEvents(streams: try model.engine.submit(requests))
+    return ChoiceEvents(streams: try model.engine.submit(requests))
+  }
+
+  /// Answers with what has been queued; throws as ``respond()``.
+  func respond(with events: ChoiceEvents) async throws -> APIResponse {
     if sampling.streams { return APIResponse(body: .events { try await stream(events, $0) }) }
     return try await collect(events)
   }

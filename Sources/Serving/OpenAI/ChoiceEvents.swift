@@ -3,6 +3,8 @@ import Inference
 /// The events of several choices, as they come, each with the index of its choice.
 struct ChoiceEvents: Sendable {
   let streams: [EngineEvents]
+  /// Called with every event.
+  var observe: @Sendable (EngineEvent) -> Void = { _ in }
 
   /// Calls `receive` with every event, one at a time. An error of one choice ends all of them, and so
   /// does cancelling the task.
@@ -23,7 +25,10 @@ struct ChoiceEvents: Sendable {
           events.finish(throwing: error)
         }
       }
-      for try await (choice, event) in merged { try receive(choice, event) }
+      for try await (choice, event) in merged {
+        observe(event)
+        try receive(choice, event)
+      }
       group.cancelAll()
     }
     try Task.checkCancellation()

@@ -32,6 +32,7 @@ struct CompletionChoice {
 
   mutating func take(_ event: EngineEvent) {
     switch event {
+    case .reading: break
     case .prompt(let values): for value in values { add(value) }
     case .chosen(let choice):
       text += choice.text

@@ -44,6 +44,14 @@ struct SamplingFields {
     options = try Self.options(fields, model: model, maxTokens: maxTokens, logprobs: logprobs)
   }
 
+  /// One choice, as `options` have it.
+  init(_ options: GenerationOptions, streams: Bool) {
+    choices = 1
+    self.options = options
+    self.streams = streams
+    includesUsage = false
+  }
+
   private static func options(
     _ fields: RequestFields, model: ServedModel, maxTokens: Int, logprobs: Int?
   ) throws(APIError) -> GenerationOptions {

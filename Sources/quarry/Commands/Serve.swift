@@ -10,7 +10,7 @@ import TensorCore
 
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Serve a model over HTTP, as OpenAI's API does.",
+    abstract: "Serve a model over HTTP, as OpenAI's and Replicate's APIs do.",
     discussion: """
       The server listens at once and answers 503 until the model is loaded. Requests run together, each \
       with the text that it would have alone; a prompt that begins like an earlier one is computed from \
@@ -19,17 +19,27 @@ struct Serve: ParsableCommand {
 
       PATHS
         POST /v1/chat/completions, /v1/completions
+        POST /v1/models/ID/predictions, /v1/predictions, /v1/predictions/N/cancel
+        GET  /v1/predictions, /v1/predictions/N, /v1/predictions/N/stream
+        GET  /v1/models, /v1/models/ID, /v1/models/ID/versions
         POST /tokenize, /detokenize, /apply-template
-        GET  /v1/models, /v1/models/ID, /health, /metrics
+        POST /predictions, /predictions/N/cancel, /shutdown; PUT /predictions/N (Cog's)
+        GET  /, /openapi.json, /health-check (Cog's), /health, /metrics
 
       The model is called local/NAME, after the slab's file. The name \
       ibm-granite/granite-3.3-8b-instruct reaches it too. Requests by other names of this machine \
       than localhost and its addresses, and from pages of other sites, are refused.
 
+      Predictions are kept in a folder (--data): by default serve-PORT in $XDG_STATE_HOME/quarry, which \
+      is commonly ~/.local/state/quarry; with --port 0 in memory. Their inputs, outputs and logs are \
+      removed after --retention.
+
       EXAMPLES
         quarry serve granite.slab
         quarry serve granite.slab --slots 8 --context 8192
         quarry serve granite.slab --host 0.0.0.0 --api-key-file keys.txt
+        REPLICATE_API_TOKEN=none REPLICATE_BASE_URL=http://localhost:8080 python -c 'import replicate;
+          print(*replicate.run("local/granite", input={"prompt": "What is granite?"}))'
         curl localhost:8080/v1/chat/completions \\
           -d '{"messages": [{"role": "user", "content": "What is granite?"}]}'
       """)
@@ -61,6 +71,26 @@ struct Serve: ParsableCommand {
       "Seconds that running answers have to finish when the server is told to end.",
       valueName: "seconds"))
   var grace = 30
+  @Option(
+    help: ArgumentHelp(
+      "Folder in which predictions are kept (default: serve-PORT in the state folder).",
+      valueName: "dir"), completion: .directory)
+  var data: String?
+  @Option(
+    help: ArgumentHelp(
+      "How long inputs, outputs and logs of predictions are kept: 90s, 30m, 7d (default: 1h).",
+      valueName: "time"),
+    transform: {
+      guard let time = TimeSpan($0) else {
+        throw ValidationError("it must be a time such as 90s, 30m, 1h30m or 7d, not \($0).")
+      }
+      return time
+    })
+  var retention: TimeSpan?
+  @Flag(help: "Let requests bring chat templates of their own.")
+  var allowRequestTemplates = false
+  @Flag(help: "Let clients end the server with POST /shutdown.")
+  var enableShutdown = false
   @Option(help: "Another name by which clients may call this server; repeatable.")
   var allowHost: [String] = []
   @Option(help: "An origin like https://example.org whose pages may use the server; repeatable.")
@@ -100,7 +130,9 @@ struct Serve: ParsableCommand {
     options.allowedHosts = allowHost
     options.allowedOrigins = allowOrigin
     options.grace = grace
-    let server = Server(options, logger: Logger(label: "quarry"))
+    if let retention { options.retention = retention.seconds }
+    options.allowsShutdown = enableShutdown
+    let server = Server(options, predictions: try openStore(), logger: Logger(label: "quarry"))
     let signals = ShutdownSignals(server)
     defer { signals.stop() }
     let outcome = Mutex<Result<Void, any Error>>(.success(()))
@@ -128,6 +160,22 @@ struct Serve: ParsableCommand {
     try outcome.withLock { $0 }.get()
   }
 
+  /// Where predictions are kept. One that nobody asked for is not worth ending over.
+  private func openStore() throws -> PredictionStore {
+    if let data { return try PredictionStore(directory: data) }
+    let environment = ProcessInfo.processInfo.environment
+    let state =
+      environment["XDG_STATE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil }
+      ?? environment["HOME"].map { $0 + "/.local/state" }
+    guard port != 0, let state else { return try PredictionStore() }
+    do {
+      return try PredictionStore(directory: "\(state)/quarry/serve-\(port)")
+    } catch let error as PredictionStoreError {
+      Console.note("predictions are kept in memory only: \(error)")
+      return try PredictionStore()
+    }
+  }
+
   /// The keys of a file: its lines, without blanks around them and without empty ones.
   private static func readKeys(_ path: String) throws -> [String] {
     let keys = try InputFiles.readText(path).split(whereSeparator: \.isNewline)
@@ -153,7 +201,9 @@ struct Serve: ParsableCommand {
     let name = self.model.slab.map {
       URL(filePath: $0).deletingPathExtension().lastPathComponent
     }
-    return try ServedModel(engine: engine, name: name ?? "pebble", aliases: alias)
+    return try ServedModel(
+      engine: engine, name: name ?? "pebble", aliases: alias, version: "\(slab.rootDigest)",
+      allowsRequestTemplates: allowRequestTemplates)
   }
 
   /// Tiles of the KV cache: what all slots can use, as far as there is memory for it.

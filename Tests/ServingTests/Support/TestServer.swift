@@ -18,13 +18,15 @@ final class TestServer: Sendable {
   /// Serves a model for as long as `body` runs.
   static func with(
     _ model: Model = Models.pebble, slots: Int = 4, context: Int = 2048, maxQueue: Int = 16,
+    allowsRequestTemplates: Bool = false, directory: String? = nil,
     _ change: (inout ServerOptions) -> Void = { _ in }, _ body: (TestServer) async throws -> Void
   ) async throws {
     var options = ServerOptions(host: "127.0.0.1", port: 0)
     options.grace = 1
     change(&options)
     let server = try await TestServer(
-      model, options, slots: slots, context: context, maxQueue: maxQueue)
+      model, options, slots: slots, context: context, maxQueue: maxQueue,
+      allowsRequestTemplates: allowsRequestTemplates, directory: directory)
     do {
       try await body(server)
     } catch {
@@ -35,7 +37,8 @@ final class TestServer: Sendable {
   }
 
   private init(
-    _ model: Model, _ options: ServerOptions, slots: Int, context: Int, maxQueue: Int
+    _ model: Model, _ options: ServerOptions, slots: Int, context: Int, maxQueue: Int,
+    allowsRequestTemplates: Bool, directory: String?
   ) async throws {
     let log = Log()
     self.log = log
@@ -43,7 +46,10 @@ final class TestServer: Sendable {
       model: model,
       configuration: EngineConfiguration(slots: slots, contextLength: context, maxQueue: maxQueue))
     self.engine = engine
-    let server = Server(options, logger: Logger(label: "test") { _ in RecordingHandler(log: log) })
+    let server = Server(
+      options,
+      predictions: try directory.map { try PredictionStore(directory: $0) } ?? PredictionStore(),
+      logger: Logger(label: "test") { _ in RecordingHandler(log: log) })
     self.server = server
     let (ports, output) = AsyncStream<Int>.makeStream()
     let (readiness, ready) = AsyncStream<Void>.makeStream()
@@ -52,7 +58,10 @@ final class TestServer: Sendable {
       try await server.run {
         output.yield($0)
       } load: {
-        try ServedModel(engine: engine, name: "pebble", aliases: ["my/alias"])
+        try ServedModel(
+          engine: engine, name: "pebble", aliases: ["my/alias"],
+          version: Self.version,
+          allowsRequestTemplates: allowsRequestTemplates)
       } ready: { _ in
         ready.yield()
       }
@@ -70,8 +79,11 @@ final class TestServer: Sendable {
 
   func end() async throws {
     await shutDown()
-    try await running.value
+    try await ended()
   }
+
+  /// Waits until it has ended.
+  func ended() async throws { try await running.value }
 
   // MARK: - Requests
 
