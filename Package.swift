@@ -71,6 +71,12 @@ let package = Package(
         .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
+      resources: [
+        .embedInCode("Page/index.html"), .embedInCode("Page/page.css"),
+        .embedInCode("Page/api.js"), .embedInCode("Page/chat.js"), .embedInCode("Page/code.js"),
+        .embedInCode("Page/elements.js"), .embedInCode("Page/form.js"), .embedInCode("Page/main.js"),
+        .embedInCode("Page/model.js"), .embedInCode("Page/run.js"),
+      ],
       swiftSettings: swift),
     .target(name: "Pebble", resources: [.copy("Checkpoint")], swiftSettings: swift),
     .executableTarget(

@@ -135,7 +135,7 @@ final class API: Sendable {
     }
   }
 
-  private static let routes = openAIRoutes + replicateRoutes + cogRoutes
+  private static let routes = openAIRoutes + replicateRoutes + cogRoutes + pageRoutes
 
   private static let openAIRoutes: [Route] = [
     Route(method: "GET", path: ["health"]) { api, _ in

@@ -1,5 +1,5 @@
 import Inference
-import JSON
+public import JSON
 import ModelFiles
 import Tokenization
 
@@ -18,6 +18,8 @@ public struct ServedModel: Sendable {
   let showsToolCalls: Bool
   /// What tells this model's weights from others: the root digest of its slab.
   public let version: String
+  /// What `GET /inspect` tells of it.
+  let listing: JSONObject
   /// Whether requests may bring templates of their own.
   let allowsRequestTemplates: Bool
   /// The special token that every prompt of the template begins with, if it does with one.
@@ -29,15 +31,17 @@ public struct ServedModel: Sendable {
   ///   - name: of the model, without its owner.
   ///   - aliases: other names that reach it.
   ///   - version: the root digest of its slab.
+  ///   - listing: what is told of its weights; see ``ModelView``.
   ///   - allowsRequestTemplates: whether requests may bring templates of their own.
   /// - Throws: `TokenizerError`, `TemplateError` for those that cannot be executed;
   ///   ``ServingError/noTokenizer``.
   public init(
     engine: Engine, name: String, aliases: [String], version: String,
-    allowsRequestTemplates: Bool = false
+    listing: JSONObject = [:], allowsRequestTemplates: Bool = false
   ) throws {
     guard let tokenizer = try engine.model.tokenizer else { throw ServingError.noTokenizer }
     self.version = version
+    self.listing = listing
     self.allowsRequestTemplates = allowsRequestTemplates
     self.engine = engine
     self.tokenizer = tokenizer

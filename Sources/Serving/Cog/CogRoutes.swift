@@ -3,8 +3,9 @@ import JSON
 
 extension API {
   static let cogRoutes: [Route] = [
-    Route(method: "GET", path: []) { api, _ in
-      .json([
+    Route(method: "GET", path: []) { api, request in
+      if request.header("accept")?.contains("text/html") == true { return Page.document }
+      return .json([
         "cog_version": .string(CogSchema.version), "openapi_url": "/openapi.json",
         "shutdown_url": api.allowsShutdown ? "/shutdown" : nil,
         "healthcheck_url": "/health-check", "predictions_url": "/predictions",

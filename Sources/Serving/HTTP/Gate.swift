@@ -39,7 +39,7 @@ struct Gate: Sendable {
     }
     // A question before the request carries no key.
     if head.method == "OPTIONS", !headers.isEmpty { return headers }
-    let isOpen = [["health"], ["health-check"]].contains(head.path)
+    let isOpen = [["health"], ["health-check"]].contains(head.path) || Page.owns(head.path)
     if !isOpen, !keys.isEmpty, !hasKey(head.authorization) { throw .unauthorized }
     return headers
   }

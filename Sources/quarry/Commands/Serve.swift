@@ -203,7 +203,7 @@ struct Serve: ParsableCommand {
     }
     return try ServedModel(
       engine: engine, name: name ?? "pebble", aliases: alias, version: "\(slab.rootDigest)",
-      allowsRequestTemplates: allowRequestTemplates)
+      listing: ModelView.json(of: slab, loaded.configuration), allowsRequestTemplates: allowRequestTemplates)
   }
 
   /// Tiles of the KV cache: what all slots can use, as far as there is memory for it.

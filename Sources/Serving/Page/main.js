@@ -1,0 +1,61 @@
+// Views, and what they need to know of the server.
+
+import { byId, notify } from "./elements.js";
+import { json, useKey } from "./api.js";
+import * as chat from "./chat.js";
+import * as model from "./model.js";
+import * as run from "./run.js";
+
+const views = ["run", "chat", "model"];
+
+function select(view) {
+  for (const name of views) {
+    byId(name).hidden = name !== view;
+    byId(`tab-${name}`).setAttribute("aria-selected", name === view);
+    byId(`tab-${name}`).tabIndex = name === view ? 0 : -1;
+  }
+  if (view === "model") model.show();
+}
+
+for (const [index, name] of views.entries()) {
+  byId(`tab-${name}`).addEventListener("click", () => { location.hash = name; });
+  byId(`tab-${name}`).addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = views[(index + step + views.length) % views.length];
+    location.hash = next;
+    byId(`tab-${next}`).focus();
+  });
+}
+
+/** Asks until the model is loaded; then starts the views. */
+async function begin() {
+  while (true) {
+    try {
+      const { results } = await json("/v1/models");
+      const [owner, name] = results[0].id.split("/");
+      const served = await json(`/v1/models/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`);
+      byId("model-name").textContent = served.id;
+      document.title = `${served.id} – Quarry`;
+      run.start(served);
+      chat.start(served);
+      notify();
+      const follow = () => select(views.includes(location.hash.slice(1)) ? location.hash.slice(1) : "run");
+      addEventListener("hashchange", follow);
+      follow();
+      return;
+    } catch (error) {
+      notify(error);
+      if (error.status !== 503) return;
+      await new Promise((resume) => setTimeout(resume, 1000));
+    }
+  }
+}
+
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(byId("key").value);
+  byId("key-form").hidden = true;
+  begin();
+});
+begin();

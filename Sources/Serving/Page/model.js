@@ -1,0 +1,74 @@
+// What the served model is: sizes, bits, and what quantizing did to it.
+
+import { bytes, byId, drawing, element, notify } from "./elements.js";
+import { json } from "./api.js";
+
+let isShown = false;
+
+export async function show() {
+  if (isShown) return;
+  isShown = true;
+  try {
+    const listing = await json("/inspect");
+    showFacts(listing);
+    showRoles(listing.tensors);
+    showErrors(listing.tensors);
+  } catch (error) {
+    isShown = false;
+    notify(error);
+  }
+}
+
+function showFacts(listing) {
+  for (const [name, value] of Object.entries(listing.facts)) {
+    byId("model-facts").append(element("dt", {}, name), element("dd", {}, String(value)));
+  }
+}
+
+function showRoles(tensors) {
+  const roles = Map.groupBy(tensors, (tensor) => tensor.role);
+  for (const [role, group] of roles) {
+    const sum = (of) => group.reduce((total, tensor) => total + of(tensor), 0);
+    const weights = sum((tensor) => tensor.shape.reduce((a, b) => a * b, 1));
+    const size = sum((tensor) => tensor.bytes);
+    const encodings = [...new Set(group.map((tensor) => tensor.encoding))].join(", ");
+    const number = (text) => element("td", { class: "number" }, text);
+    byId("roles").tBodies[0].append(
+      element("tr", {}, element("td", {}, `${role} (${group.length})`), element("td", {}, encodings),
+        number(weights.toLocaleString()), number((8 * size / weights).toFixed(2)), number(bytes(size))));
+  }
+}
+
+/** A mark for each quantized matrix of a layer: error on a logarithmic axis above the layer. */
+function showErrors(tensors) {
+  const measured = tensors.filter((tensor) => tensor.layer !== null && tensor.nmse > 0);
+  if (!measured.length) return void byId("errors").append("Nothing in it is quantized.");
+  const [width, height, left, bottom] = [900, 320, 70, 30];
+  const logs = measured.map((tensor) => Math.log10(tensor.nmse));
+  const [least, most] = [Math.floor(Math.min(...logs)), Math.ceil(Math.max(...logs) + 1e-9)];
+  const layers = Math.max(...measured.map((tensor) => tensor.layer)) + 1;
+  const x = (layer) => left + (layer + 0.5) * (width - left - 10) / layers;
+  const y = (log) => 10 + (most - log) * (height - bottom - 10) / (most - least);
+  const chart = drawing("svg", {
+    viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Error of quantization by layer",
+  });
+  for (let log = least; log <= most; log += 1) {
+    chart.append(
+      drawing("line", { x1: left, x2: width - 10, y1: y(log), y2: y(log), class: "grid" }),
+      drawing("text", { x: 8, y: y(log) + 4 }, `1e${log}`));
+  }
+  for (let layer = 0; layer < layers; layer += Math.max(1, Math.ceil(layers / 16))) {
+    chart.append(drawing("text", { x: x(layer) - 6, y: height - 8 }, layer));
+  }
+  const roles = [...new Set(measured.map((tensor) => tensor.role))];
+  for (const tensor of measured) {
+    chart.append(
+      drawing("circle", {
+        cx: x(tensor.layer), cy: y(Math.log10(tensor.nmse)), r: 4,
+        class: `c${roles.indexOf(tensor.role) % 8}`,
+      }, drawing("title", {}, `${tensor.name}: ${tensor.nmse.toExponential(2)}`)));
+  }
+  byId("errors").append(chart);
+  byId("legend").append(
+    ...roles.map((role, index) => element("li", { class: `c${index % 8}` }, `● ${role}`)));
+}
