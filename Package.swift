@@ -74,8 +74,8 @@ let package = Package(
       resources: [
         .embedInCode("Page/index.html"), .embedInCode("Page/page.css"),
         .embedInCode("Page/api.js"), .embedInCode("Page/chat.js"), .embedInCode("Page/code.js"),
-        .embedInCode("Page/elements.js"), .embedInCode("Page/form.js"), .embedInCode("Page/main.js"),
-        .embedInCode("Page/model.js"), .embedInCode("Page/run.js"),
+        .embedInCode("Page/elements.js"), .embedInCode("Page/form.js"),
+        .embedInCode("Page/main.js"), .embedInCode("Page/model.js"), .embedInCode("Page/run.js"),
       ],
       swiftSettings: swift),
     .target(name: "Pebble", resources: [.copy("Checkpoint")], swiftSettings: swift),

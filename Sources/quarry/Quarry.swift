@@ -37,7 +37,8 @@ struct Quarry: ParsableCommand {
     version: version,
     subcommands: [
       Convert.self, Calibrate.self, Inspect.self, Diff.self, Verify.self, Repair.self,
-      Repack.self, Export.self, Generate.self, Chat.self, Serve.self, Evaluate.self, Bench.self,
+      Repack.self, Export.self, Generate.self, Chat.self, Serve.self, AnswerBatch.self,
+      Evaluate.self, Bench.self,
       Render.self, Logits.self, Tokenize.self, Detokenize.self, Synthesize.self, Doctor.self,
     ])
 

@@ -49,15 +49,6 @@ struct Serve: ParsableCommand {
   var host = "127.0.0.1"
   @Option(help: "Port to listen on; 0 for any that is free.")
   var port = 8080
-  @Option(help: "Sequences that are computed together.")
-  var slots = 4
-  @Option(help: "Tokens of context of each sequence (default: what the model was made for).")
-  var context: Int?
-  @Option(
-    help: ArgumentHelp(
-      "Memory of the KV cache of all sequences: 4GiB (default: what all slots can use, at most three "
-        + "quarters of the memory that is available).", valueName: "size"))
-  var kvMemory: FileSize?
   @Option(help: "Requests that may wait for a slot; more are answered with 429.")
   var maxQueue = 64
   @Option(
@@ -97,25 +88,17 @@ struct Serve: ParsableCommand {
   var allowOrigin: [String] = []
   @Flag(help: "Listen on other addresses than this machine's own without a key.")
   var insecure = false
-  @OptionGroup var runtime: RuntimeOptions
-  @OptionGroup var loading: LoadingOptions
-  @OptionGroup var cache: CacheOptions
+  @OptionGroup var serving: ServingOptions
 
   func validate() throws {
     guard (0...65535).contains(port) else {
       throw ValidationError("--port must be from 0 to 65535, not \(port).")
-    }
-    guard (1...256).contains(slots) else {
-      throw ValidationError("--slots must be from 1 to 256, not \(slots).")
     }
     guard (0...100_000).contains(maxQueue) else {
       throw ValidationError("--max-queue must be from 0 to 100000, not \(maxQueue).")
     }
     guard (0...86400).contains(grace) else {
       throw ValidationError("--grace must be from 0 to 86400 seconds, not \(grace).")
-    }
-    if let context, context < 1 {
-      throw ValidationError("--context must be at least 1, not \(context).")
     }
     if apiKeyFile == nil, !insecure, !ServerOptions(host: host, port: port).isLoopback {
       throw ValidationError(
@@ -143,7 +126,10 @@ struct Serve: ParsableCommand {
           // For programs too, which may have asked for any port.
           try? Console.write("http://\(host.contains(":") ? "[\(host)]" : host):\($0)\n")
         } load: {
-          try load(isCancelled: { signals.isRequested })
+          try serving.load(
+            model, aliases: alias, maxQueue: maxQueue,
+            allowsRequestTemplates: allowRequestTemplates,
+            isCancelled: { signals.isRequested })
         } ready: { model in
           let configuration = model.engine.configuration
           Console.note(
@@ -182,45 +168,6 @@ struct Serve: ParsableCommand {
       .map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
     if keys.isEmpty { throw InputError("\(path) holds no key") }
     return keys
-  }
-
-  private func load(isCancelled: @escaping @Sendable () -> Bool) throws -> ServedModel {
-    let pool = runtime.makePool()
-    let slab = try model.open(pool: pool, isCancelled: isCancelled)
-    let loaded = try loading.load(slab, pool: pool, kernels: try Kernels.selected())
-    let limit = loaded.configuration.contextLength
-    if let context, context > limit {
-      throw InferenceError.contextLength(requested: context, limit: limit)
-    }
-    let context = context ?? limit
-    let engine = try Engine(
-      model: loaded,
-      configuration: EngineConfiguration(
-        slots: slots, contextLength: context, cacheType: cache.kv, maxQueue: maxQueue,
-        cacheTiles: try cacheTiles(loaded, context: context)))
-    let name = self.model.slab.map {
-      URL(filePath: $0).deletingPathExtension().lastPathComponent
-    }
-    return try ServedModel(
-      engine: engine, name: name ?? "pebble", aliases: alias, version: "\(slab.rootDigest)",
-      listing: ModelView.json(of: slab, loaded.configuration), allowsRequestTemplates: allowRequestTemplates)
-  }
-
-  /// Tiles of the KV cache: what all slots can use, as far as there is memory for it.
-  private func cacheTiles(_ model: Model, context: Int) throws -> Int {
-    let perSlot = CacheBudget.tileCount(context)
-    let byteCount = CacheBudget.tileByteCount(model, cache.kv)
-    let (wanted, overflow) = perSlot.multipliedReportingOverflow(by: slots)
-    let memory = kvMemory?.byteCount ?? SystemMemory.availableByteCount.map { $0 / 4 * 3 } ?? .max
-    let tiles = min(overflow ? .max : wanted, memory / max(1, byteCount))
-    if tiles < perSlot {
-      throw InputError(
-        "the KV cache of one context of \(context) tokens takes "
-          + "\(Format.bytes(byteCount.multipliedReportingOverflow(by: perSlot).partialValue)), and "
-          + "there may be \(Format.bytes(memory)); give a smaller --context"
-          + (kvMemory == nil ? "" : " or a larger --kv-memory"))
-    }
-    return tiles
   }
 }
 
