@@ -24,7 +24,8 @@ struct Serve: ParsableCommand {
         GET  /v1/models, /v1/models/ID, /v1/models/ID/versions
         POST /tokenize, /detokenize, /apply-template
         POST /predictions, /predictions/N/cancel, /shutdown; PUT /predictions/N (Cog's)
-        GET  /, /openapi.json, /health-check (Cog's), /health, /metrics
+        GET  /openapi.json, /health-check (Cog's), /health, /metrics
+        GET  /inspect: what the model is; / in a browser: a page to try it on
 
       The model is called local/NAME, after the slab's file. The name \
       ibm-granite/granite-3.3-8b-instruct reaches it too. Requests by other names of this machine \

@@ -9,7 +9,10 @@ import Tokenization
 
 /// The bundled model, converted once for all tests.
 enum Models {
-  static let pebble: Model = {
+  static var pebble: Model { loaded.model }
+  static var slab: Slab { loaded.slab }
+
+  private static let loaded: (slab: Slab, model: Model) = {
     do {
       return try Place.withTemporaryDirectory { folder in
         let path = folder.appending(path: "model.slab").path
@@ -18,7 +21,8 @@ enum Models {
           checkpoint: Checkpoint(directory: Pebble.directory.path), recipe: .q4,
           calibration: .none, profile: .run, pool: pool
         ).run(to: path)
-        return try Model(slab: Slab(path: path), pool: pool, kernels: .selected())
+        let slab = try Slab(path: path)
+        return (slab, try Model(slab: slab, pool: pool, kernels: .selected()))
       }
     } catch {
       fatalError("\(error)")

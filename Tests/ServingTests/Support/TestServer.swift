@@ -61,6 +61,7 @@ final class TestServer: Sendable {
         try ServedModel(
           engine: engine, name: "pebble", aliases: ["my/alias"],
           version: Self.version,
+          listing: ModelView.json(of: Models.slab, Models.pebble.configuration),
           allowsRequestTemplates: allowsRequestTemplates)
       } ready: { _ in
         ready.yield()
