@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import ModelFiles
 import TestSupport
 import Testing
 
