@@ -10,7 +10,7 @@ import tempfile
 from playwright.sync_api import expect, sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 2'>\u202eevil\u2066" + "x" * 5000
+HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 2'>\u202eevil\u2066" + "x" * 2000
 
 
 def check(condition, what):
@@ -84,9 +84,16 @@ def check_run(page):
 def check_cancel(page):
     page.click("#reset")
     fill(page, prompt="Tell me everything.", max_tokens=3900, min_tokens=3900)
+    # The bundled model would be done before a driver could click.
+    page.evaluate("""() => {
+      const observer = new MutationObserver(() => {
+        if (!document.getElementById("output").textContent) return;
+        observer.disconnect();
+        document.getElementById("cancel").click();
+      });
+      observer.observe(document.getElementById("output"), {childList: true});
+    }""")
     page.click("#inputs .main")
-    expect(page.locator("#output")).not_to_be_empty(timeout=60000)
-    page.click("#cancel")
     expect(page.locator("#status")).to_have_text("canceled", timeout=10000)
     expect(page.locator("#inputs .main")).to_be_enabled()
 
@@ -98,7 +105,7 @@ def check_errors(page):
     expect(page.locator("#notice")).to_contain_text("messages")
     expect(page.locator("#input-messages")).to_be_focused()
     page.click("#reset")
-    fill(page, prompt="x", temperature=9)
+    fill(page, prompt="x", temperature=-1)
     page.click("#inputs .main")
     expect(page.locator("#notice")).to_contain_text("temperature")
 
@@ -205,8 +212,9 @@ def main():
                 part(page)
             picture(page, "run")
             check_errors(page)
-            # The browser itself notes the answer that was an error.
-            check(all("422" in text for text in opened.errors), f"console: {opened.errors}")
+            # The browser itself notes answers that are errors: of the model that loads, of a wrong input.
+            noted = [text for text in opened.errors if "503" not in text and "422" not in text]
+            check(not noted, f"console: {noted}")
             opened.errors.clear()
             check_code_and_list(page)
             check_hostile(page)

@@ -59,20 +59,21 @@ async function run() {
   clear();
   const start = performance.now();
   const watch = { start, pieces: 0 };
-  current = { abort: new AbortController() };
+  current = {};
   setRunning(true);
   try {
     let prediction = await json(`/v1/models/${model}/predictions`, {
-      method: "POST", body: { input: { ...input, stream: true } }, signal: current.abort.signal,
+      method: "POST", body: { input: { ...input, stream: true } },
     });
     current.id = prediction.id;
+    if (current.isCanceled) await cancel();
     show(prediction, { withOutput: false });
     await follow(prediction, watch, Boolean(input.messages?.length));
     prediction = await json(`/v1/predictions/${encodeURIComponent(prediction.id)}`);
     show(prediction, { withOutput: false });
     showSpeed(watch, prediction.metrics);
   } catch (error) {
-    if (error.name !== "AbortError") notify(error);
+    notify(error);
     byId("status").textContent = "failed";
   } finally {
     current = undefined;
@@ -84,9 +85,7 @@ async function run() {
 /** Shows what a prediction streams, until it ends. */
 async function follow(prediction, watch, isChat) {
   const url = new URL(prediction.urls.stream);
-  const response = await call(url.pathname + url.search, {
-    accept: "text/event-stream", signal: current.abort.signal,
-  });
+  const response = await call(url.pathname + url.search, { accept: "text/event-stream" });
   for await (const { event, data } of events(response)) {
     if (event === "output") {
       watch.first ??= performance.now();
@@ -123,8 +122,11 @@ function append(target, text) {
   if (atEnd) target.scrollTop = target.scrollHeight;
 }
 
+/** Cancels the prediction, as soon as there is one. */
 async function cancel() {
-  if (!current?.id) return current?.abort.abort();
+  if (!current) return;
+  current.isCanceled = true;
+  if (!current.id) return;
   try {
     await json(`/v1/predictions/${encodeURIComponent(current.id)}/cancel`, { method: "POST" });
   } catch (error) { notify(error); }
