@@ -39,7 +39,7 @@ class Opened:
     def __init__(self, browser, address, **options):
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.address, self.errors, self.requests = address, [], []
+        self.address, self.errors, self.requests = address.split("#")[0], [], []
         self.page.on("console", lambda message: self.errors.append(message.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -125,6 +125,14 @@ def check_code_and_list(page):
     page.locator("#predictions button", has_text="Name a stone").first.click()
     expect(page.locator("#status")).to_have_text("succeeded")
     check(page.input_value("#input-prompt") == "Name a stone.", "an earlier prediction fills the form")
+
+
+def check_link(browser, page):
+    """The address that a prediction has for people shows it."""
+    prediction = json.loads(page.locator("#prediction").inner_text())
+    with Opened(browser, prediction["urls"]["web"]) as opened:
+        expect(opened.page.locator("#prediction-id")).to_have_text(prediction["id"])
+        check(opened.page.input_value("#input-prompt") == prediction["input"]["prompt"], "a link to a prediction")
 
 
 def check_hostile(page):
@@ -217,6 +225,7 @@ def main():
             check(not noted, f"console: {noted}")
             opened.errors.clear()
             check_code_and_list(page)
+            check_link(browser, page)
             check_hostile(page)
             picture(page, "hostile")
             check_chat(page)

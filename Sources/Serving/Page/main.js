@@ -40,7 +40,13 @@ async function begin() {
       run.start(served);
       chat.start(served);
       notify();
-      const follow = () => select(views.includes(location.hash.slice(1)) ? location.hash.slice(1) : "run");
+      // A view, or the id of a prediction.
+      const follow = () => {
+        const name = location.hash.slice(1);
+        const isView = views.includes(name);
+        select(isView ? name : "run");
+        if (name && !isView) run.open(name);
+      };
       addEventListener("hashchange", follow);
       follow();
       return;

@@ -193,7 +193,8 @@ async function list(from) {
   } catch (error) { notify(error); }
 }
 
-async function open(id) {
+/** Shows an earlier prediction. */
+export async function open(id) {
   if (current) return;
   notify();
   try {
