@@ -59,7 +59,8 @@ import Testing
       }
       #expect(drawn[1].contains("0 %, 0 B of "))
       if columns > 100 {
-        #expect(screen.contains("calibrating layer 1 of 8"), "\(screen)")
+        // Which layers are seen depends on the time they take.
+        #expect(screen.contains(/calibrating layer [1-8] of 8/), "\(screen)")
         #expect(screen.contains("NMSE ") && screen.contains("weighted "))
         #expect(screen.contains("100 %") && screen.contains("completing the file"))
       }
