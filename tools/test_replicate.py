@@ -13,7 +13,7 @@ import replicate
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.pagination import paginate
 
-from test_clients import check, eventually, raises, serve, start
+from quarry_server import check, eventually, raises, serve, start
 
 MODEL = "ibm-granite/granite-3.3-8b-instruct"
 INPUT = {"prompt": "What is granite?", "seed": 7, "max_tokens": 30}

@@ -1,94 +1,15 @@
-"""Real clients against a real `quarry serve`; see tools/test-clients."""
+"""The openai client against a real `quarry serve`; see tools/test-clients."""
 
 import asyncio
 import json
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import openai
 
-import scripted_checkpoint
+from quarry_server import CALLS, TOOL, check, eventually, metric, raises, scripted, serve
 
-QUARRY = sys.argv[1]
 USER = [{"role": "user", "content": "What is granite?"}]
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "The weather of a place.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-    },
-}
-SCRIPT = [
-    "<think>", "Rain", " or sun?", "</think>", "One moment.", "<tool_call>",
-    '{"name": "weather", ', '"arguments": {"city": "Köln"}}', "</tool_call>",
-    '<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call> ',
-]
-
-
-def check(condition, what):
-    if not condition:
-        raise SystemExit(f"FAILED: {what}")
-
-
-def start(*arguments, errors=subprocess.DEVNULL):
-    """A server that is ready, and its address."""
-    process = subprocess.Popen(
-        [QUARRY, "serve", *arguments, "--port", "0"], stdout=subprocess.PIPE, stderr=errors,
-        text=True)
-    address = process.stdout.readline().strip()
-    while address:
-        try:
-            urllib.request.urlopen(address + "/health")
-            break
-        except urllib.error.HTTPError as error:
-            check(error.code == 503, f"/health is {error.code}")
-            time.sleep(0.05)
-    return process, address
-
-
-@contextmanager
-def serve(*arguments):
-    """The address of a server that is ready; it must end well."""
-    with tempfile.TemporaryFile("w+") as errors:
-        process, address = start(*arguments, errors=errors)
-        try:
-            yield address
-        finally:
-            process.send_signal(signal.SIGTERM)
-            status = process.wait()
-            if status != 0:
-                errors.seek(0)
-                print(errors.read(), file=sys.stderr)
-    check(status == 0, f"the server ended with {status}")
-
-
-def metric(address, name):
-    text = urllib.request.urlopen(address + "/metrics").read().decode()
-    return float(next(line.split()[1] for line in text.splitlines() if line.startswith(name + " ")))
-
-
-def eventually(condition, what):
-    start = time.monotonic()
-    while not condition():
-        check(time.monotonic() - start < 20, what)
-        time.sleep(0.01)
-
-
-def raises(kind, call, what):
-    try:
-        call()
-    except kind as error:
-        check(type(error) is kind, f"{what}: {type(error)}")
-        return error
-    raise SystemExit(f"FAILED: {what} raises nothing")
 
 
 def models(client):
@@ -204,52 +125,44 @@ async def asynchronously(address):
 
 def tools(client):
     request = dict(model="local/scripted", messages=USER, tools=[TOOL], temperature=0)
-    expected = [("weather", {"city": "Köln"}), ("weather", {"city": "Rome"})]
     choice = client.chat.completions.create(**request).choices[0]
     calls = choice.message.tool_calls
-    check([(c.function.name, json.loads(c.function.arguments)) for c in calls] == expected, "calls")
+    check([(c.function.name, json.loads(c.function.arguments)) for c in calls] == CALLS, "calls")
     check(choice.message.content == "One moment.", "content beside calls")
     check(choice.message.reasoning_content == "Rain or sun?", "thoughts")
     check(choice.finish_reason == "tool_calls", "finish_reason of calls")
     with client.chat.completions.stream(**request) as events:
         final = events.get_final_completion().choices[0]
     check([(c.function.name, json.loads(c.function.arguments))
-           for c in final.message.tool_calls] == expected, "streamed calls")
+           for c in final.message.tool_calls] == CALLS, "streamed calls")
     check(final.finish_reason == "tool_calls", "finish_reason of streamed calls")
     messages = USER + [choice.message.model_dump(exclude_none=True)] + [
         {"role": "tool", "tool_call_id": call.id, "content": "rain"} for call in calls]
     client.chat.completions.create(**{**request, "messages": messages})
 
 
-def keys(directory):
-    file = directory / "keys.txt"
-    file.write_text("secret\n")
-    with serve("--api-key-file", str(file)) as address:
-        wrong = openai.OpenAI(base_url=address + "/v1", api_key="wrong", max_retries=0)
-        raises(openai.AuthenticationError, wrong.models.list, "a wrong key")
-        openai.OpenAI(base_url=address + "/v1", api_key="secret").models.list()
+def keys():
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "keys.txt"
+        file.write_text("secret\n")
+        with serve("--api-key-file", str(file)) as address:
+            wrong = openai.OpenAI(base_url=address + "/v1", api_key="wrong", max_retries=0)
+            raises(openai.AuthenticationError, wrong.models.list, "a wrong key")
+            openai.OpenAI(base_url=address + "/v1", api_key="secret").models.list()
 
 
 def main():
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        with serve("--slots", "2", "--max-queue", "1") as address:
-            client = openai.OpenAI(base_url=address + "/v1", api_key="none", max_retries=0)
-            models(client)
-            chats(client)
-            completions(client)
-            errors(client, address)
-            asyncio.run(asynchronously(address))
-        scripted_checkpoint.write(directory / "checkpoint", SCRIPT)
-        slab = directory / "scripted.slab"
-        subprocess.run(
-            [QUARRY, "convert", directory / "checkpoint", "-o", slab, "--recipe", "bf16"],
-            check=True, capture_output=True)
-        with serve(str(slab)) as address:
-            tools(openai.OpenAI(base_url=address + "/v1", api_key="none", max_retries=0))
-        keys(directory)
+    with serve("--slots", "2", "--max-queue", "1") as address:
+        client = openai.OpenAI(base_url=address + "/v1", api_key="none", max_retries=0)
+        models(client)
+        chats(client)
+        completions(client)
+        errors(client, address)
+        asyncio.run(asynchronously(address))
+    with scripted() as address:
+        tools(openai.OpenAI(base_url=address + "/v1", api_key="none", max_retries=0))
+    keys()
     print(f"test-clients: openai {openai.__version__}: chats, completions, tools, errors, keys")
 
 
-if __name__ == "__main__":
-    main()
+main()
