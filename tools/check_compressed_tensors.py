@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,19 +19,13 @@ os.environ["TQDM_DISABLE"] = "1"  # bars of compressed-tensors
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from quarry_program import logits, run
+
 LIMIT = 0.003  # nats, mean over tokens
 CHUNK, CHUNKS = 256, 8  # tokens
-
-
-def run(program: Path, *arguments: str | Path) -> str:
-    done = subprocess.run([program, *arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"quarry {arguments[0]} failed: {done.stderr}")
-    return done.stdout
 
 
 def check_dtypes(directory: Path) -> bool:
@@ -50,7 +43,7 @@ def check_dtypes(directory: Path) -> bool:
 
 
 def check(program: Path, checkpoint: Path, recipe: str, work: Path, text: str) -> bool:
-    slab, directory, output = work / "a.slab", work / "exported", work / "logits"
+    slab, directory = work / "a.slab", work / "exported"
     run(program, "convert", checkpoint, "-o", slab, "--recipe", recipe)
     said = run(program, "export", slab, "--to", "compressed-tensors", "-o", directory,
                "--shard-size", "50MB")
@@ -60,9 +53,7 @@ def check(program: Path, checkpoint: Path, recipe: str, work: Path, text: str) -
     divergence, same, total = 0.0, 0, 0
     for start in range(0, min(len(ids) - CHUNK, CHUNK * CHUNKS), CHUNK):
         chunk = ids[start : start + CHUNK]
-        run(program, "logits", slab, "--tokens", ",".join(map(str, chunk)), "-o", output,
-            "--activations", "f32", "--kv", "f32")
-        ours = load_file(output)["logits"].double().log_softmax(1)
+        ours = torch.from_numpy(logits(program, slab, chunk, work).astype(float)).log_softmax(1)
         with torch.no_grad():
             theirs = model(torch.tensor([chunk])).logits[0].double().log_softmax(1)
         divergence += (ours.exp() * (ours - theirs)).sum().item()

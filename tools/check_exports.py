@@ -7,14 +7,14 @@ Exits with 1 if transformers does not load an exported directory, or its logits 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from quarry_program import logits, run
 
 TEXT = (
     "The quarry lies behind the village. Granite has been cut there for two hundred years, and the\n"
@@ -26,18 +26,11 @@ CASES = [("q4", "f32", True), ("q8", "f32", True), ("bf16", "bf16", True), ("q4"
 TOLERANCE = 2e-5  # of the largest logit: both add in float32, in orders of their own
 
 
-def run(program: Path, *arguments: str | Path) -> str:
-    done = subprocess.run([program, *arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"quarry {arguments[0]} failed: {done.stderr}")
-    return done.stdout
-
-
 def check(program: Path, checkpoint: Path, work: Path) -> bool:
     good = True
     ids = None
     for recipe, kind, same_values in CASES:
-        slab, directory, output = work / f"{recipe}.slab", work / f"{recipe}-{kind}", work / "logits"
+        slab, directory = work / f"{recipe}.slab", work / f"{recipe}-{kind}"
         if not slab.exists():
             run(program, "convert", checkpoint, "-o", slab, "--recipe", recipe)
         run(program, "export", slab, "-o", directory, "--type", kind, "--shard-size", "50MB")
@@ -46,11 +39,7 @@ def check(program: Path, checkpoint: Path, work: Path) -> bool:
         ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"]
         with torch.no_grad():
             theirs = model(torch.tensor([ids])).logits[0]
-        run(
-            *(program, "logits", slab, "--tokens", ",".join(map(str, ids)), "-o", output),
-            *("--activations", "f32", "--kv", "f32"),
-        )
-        ours = load_file(output)["logits"]
+        ours = torch.from_numpy(logits(program, slab, ids, work).copy())
         difference = (ours - theirs).abs().max().item()
         same = (ours.argmax(1) == theirs.argmax(1)).float().mean().item()
         shards = len(list(directory.glob("*.safetensors")))

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,37 +17,13 @@ import gguf
 import llama_cpp
 import numpy as np
 
+from quarry_program import float_tensors, logits, run
+
 # Least shares of tokens that both would choose. llama.cpp rounds activations with weights of 8 bits, and
 # bf16 rounds weights that need more digits: on SmolLM2, 95.7 and 99.0 % are left.
 AGREEMENT = {"f16": 0.995, "bf16": 0.98, "q8_0": 0.94}
 CLOSE = 0.05  # two best logits that are closer may change places
 CHUNK, CHUNKS = 256, 6  # tokens
-
-
-def run(program: Path, *arguments: str | Path) -> str:
-    done = subprocess.run([program, *arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"quarry {arguments[0]} failed: {done.stderr}")
-    return done.stdout
-
-
-def safetensors(path: Path) -> dict[str, np.ndarray]:
-    data = path.read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    result = {}
-    for name, tensor in json.loads(data[8:start]).items():
-        if name != "__metadata__":
-            first, last = tensor["data_offsets"]
-            values = np.frombuffer(data[start + first:start + last], np.float32)
-            result[name] = values.reshape(tensor["shape"])
-    return result
-
-
-def logits(program: Path, slab: Path, ids: list[int], work: Path) -> np.ndarray:
-    output = work / "logits"
-    run(program, "logits", slab, "--tokens", ",".join(map(str, ids)), "-o", output,
-        "--activations", "f32", "--kv", "f32")
-    return safetensors(output)["logits"]
 
 
 def check_blocks(quantized: Path, f32: Path) -> bool:
@@ -59,7 +33,7 @@ def check_blocks(quantized: Path, f32: Path) -> bool:
     quantize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     source = {}
     for path in f32.glob("*.safetensors"):
-        source |= safetensors(path)
+        source |= float_tensors(path)
     names = {"token_embd.weight": "model.embed_tokens.weight",
              "blk.0.ffn_down.weight": "model.layers.0.mlp.down_proj.weight",
              "blk.1.attn_output.weight": "model.layers.1.self_attn.o_proj.weight"}
@@ -113,8 +87,7 @@ def check(program: Path, checkpoint: Path, recipe: str, work: Path, text: str) -
 
 
 def tokens(program: Path, slab: Path, text: str) -> list[int]:
-    done = subprocess.run([program, "tokenize", slab], input=text, capture_output=True, text=True)
-    return [int(id) for id in done.stdout.split()]
+    return [int(id) for id in run(program, "tokenize", slab, text=text).split()]
 
 
 def greedy(program: Path, slab: Path, model: llama_cpp.Llama, prompt: list[int], work: Path) -> bool:

@@ -9,13 +9,9 @@ import tempfile
 
 from playwright.sync_api import expect, sync_playwright
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from browser import Opened, check
+
 HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 2'>\u202eevil\u2066" + "x" * 2000
-
-
-def check(condition, what):
-    if not condition:
-        sys.exit(f"check-page: FAILED: {what}")
 
 
 @contextlib.contextmanager
@@ -31,29 +27,6 @@ def server(program, *arguments):
         finally:
             process.terminate()
             process.wait()
-
-
-class Opened:
-    """The page, and what it complained about and asked for."""
-
-    def __init__(self, browser, address, **options):
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.address, self.errors, self.requests = address.split("#")[0], [], []
-        self.page.on("console", lambda message: self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(address)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            check(not self.errors, f"console: {self.errors}")
-            foreign = [url for url in self.requests if not url.startswith((self.address, "data:"))]
-            check(not foreign, f"requests to others: {foreign}")
-        self.context.close()
 
 
 def fill(page, **values):
@@ -177,15 +150,14 @@ def check_chat(page):
     check(page.locator("#messages li").count() == 0, "a new chat is empty")
 
 
-def check_model(page, address):
+def check_model(page):
     page.focus("#tab-chat")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#model")).to_be_visible()
     listing = page.evaluate("fetch('/inspect').then(answer => answer.json())")
     marks = [t for t in listing["tensors"] if t["layer"] is not None and t["nmse"]]
     expect(page.locator("#errors circle")).to_have_count(len(marks))
-    roles = {t["role"] for t in listing["tensors"]}
-    expect(page.locator("#roles tbody tr")).to_have_count(len(roles))
+    expect(page.locator("#roles tbody tr")).to_have_count(len(listing["roles"]))
 
 
 def check_key(browser, program):
@@ -229,7 +201,7 @@ def main():
             check_hostile(page)
             picture(page, "hostile")
             check_chat(page)
-            check_model(page, address)
+            check_model(page)
             picture(page, "model")
         for name, options in {
             "dark": {"color_scheme": "dark"},

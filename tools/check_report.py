@@ -8,35 +8,9 @@ import tempfile
 
 from playwright.sync_api import sync_playwright
 
+from browser import Opened, check
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-def check(condition, what):
-    if not condition:
-        sys.exit(f"check-report: FAILED: {what}")
-
-
-class Opened:
-    """A page, and what it complained about and asked for."""
-
-    def __init__(self, browser, path, **options):
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.errors, self.requests = [], []
-        self.page.on("console", lambda message: self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.address = path.as_uri()
-
-    def __enter__(self):
-        return self.page
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            check(not self.errors, f"console: {self.errors}")
-            check(self.requests == [self.address], f"requests: {self.requests}")
-        self.context.close()
 
 
 def names(page):
@@ -112,24 +86,24 @@ def look(browser, quarry, model, page, tensor, pictures):
     run("--html", page)
     report = json.loads(run("--tensors", "--layout", "--json"))
     picture = lambda kind: str(pictures / f"{page.stem}-{kind}.png")
-    with Opened(browser, page, viewport={"width": 1280, "height": 900}) as opened:
-        light = opened.evaluate("getComputedStyle(document.body).backgroundColor")
-        check_charts(opened, report)
-        check_table(opened, report)
-        check_histogram(opened, tensor, report["kind"] == "slab")
+    with Opened(browser, page.as_uri(), viewport={"width": 1280, "height": 900}) as opened:
+        light = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        check_charts(opened.page, report)
+        check_table(opened.page, report)
+        check_histogram(opened.page, tensor, report["kind"] == "slab")
         if pictures:
-            opened.screenshot(path=picture("light"), full_page=True)
-    with Opened(browser, page, viewport={"width": 1280, "height": 900}, color_scheme="dark") as opened:
-        dark = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+            opened.page.screenshot(path=picture("light"), full_page=True)
+    with Opened(browser, page.as_uri(), viewport={"width": 1280, "height": 900}, color_scheme="dark") as opened:
+        dark = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
         check(light == "rgb(255, 255, 255)" and dark != light, f"schemes: {light}, {dark}")
         if pictures:
-            opened.screenshot(path=picture("dark"), full_page=True)
-    with Opened(browser, page, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True) as opened:
-        opened.locator("#tensors tbody th button").first.tap()
-        width = opened.evaluate("document.documentElement.scrollWidth")
+            opened.page.screenshot(path=picture("dark"), full_page=True)
+    with Opened(browser, page.as_uri(), viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True) as opened:
+        opened.page.locator("#tensors tbody th button").first.tap()
+        width = opened.page.evaluate("document.documentElement.scrollWidth")
         check(width <= 390, f"the page is {width} wide on a phone of 390")
         if pictures:
-            opened.screenshot(path=picture("phone"), full_page=True)
+            opened.page.screenshot(path=picture("phone"), full_page=True)
     print(f"{report['kind']}: {page.stat().st_size} bytes, {len(report['tensors'])} tensors")
 
 

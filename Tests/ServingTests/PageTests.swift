@@ -60,6 +60,8 @@ import Testing
       let query = try #require(tensors.first { $0["role"] == "query" })
       #expect(query["encoding"] == "q4b16" && query["layer"]?.integer != nil)
       #expect(try #require(query["nmse"]?.double) > 0)
+      let roles = try #require(listing["roles"]?.array)
+      #expect(roles.compactMap { $0["tensors"]?.integer }.reduce(0, +) == tensors.count)
       #expect(listing["facts"]?["root digest"]?.string == "\(Models.slab.rootDigest)")
     }
   }

@@ -40,7 +40,8 @@ extension ModelListing {
     }
   }
 
-  private init(_ slab: Slab) {
+  /// Of a slab that is open already.
+  public init(_ slab: Slab) {
     let scales = Set(slab.tensors.compactMap { $0.columnScales.map { Array($0.utf8) } })
     self.init(
       path: slab.path, kind: .slab, files: [File(path: slab.path, byteCount: slab.fileByteCount)],

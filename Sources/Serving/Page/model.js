@@ -11,7 +11,7 @@ export async function show() {
   try {
     const listing = await json("/inspect");
     showFacts(listing);
-    showRoles(listing.tensors);
+    showRoles(listing.roles);
     showErrors(listing.tensors);
   } catch (error) {
     isShown = false;
@@ -25,17 +25,14 @@ function showFacts(listing) {
   }
 }
 
-function showRoles(tensors) {
-  const roles = Map.groupBy(tensors, (tensor) => tensor.role);
-  for (const [role, group] of roles) {
-    const sum = (of) => group.reduce((total, tensor) => total + of(tensor), 0);
-    const weights = sum((tensor) => tensor.shape.reduce((a, b) => a * b, 1));
-    const size = sum((tensor) => tensor.bytes);
-    const encodings = [...new Set(group.map((tensor) => tensor.encoding))].join(", ");
+function showRoles(roles) {
+  for (const { role, tensors, encodings, weights, bits_per_weight: bits, bytes: size } of roles) {
     const number = (text) => element("td", { class: "number" }, text);
     byId("roles").tBodies[0].append(
-      element("tr", {}, element("td", {}, `${role} (${group.length})`), element("td", {}, encodings),
-        number(weights.toLocaleString()), number((8 * size / weights).toFixed(2)), number(bytes(size))));
+      element("tr", {},
+        element("td", {}, `${role} (${tensors})`), element("td", {}, encodings.join(", ")),
+        number(weights.toLocaleString()), number(bits === null ? "" : bits.toFixed(2)),
+        number(bytes(size))));
   }
 }
 

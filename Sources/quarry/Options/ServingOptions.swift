@@ -56,7 +56,7 @@ struct ServingOptions: ParsableArguments {
     }
     return try ServedModel(
       engine: engine, name: name ?? "pebble", aliases: aliases, version: "\(slab.rootDigest)",
-      listing: ModelView.json(of: slab, loaded.configuration),
+      listing: ModelView.json(of: slab),
       allowsRequestTemplates: allowsRequestTemplates)
   }
 

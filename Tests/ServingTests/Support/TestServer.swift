@@ -61,7 +61,7 @@ final class TestServer: Sendable {
         try ServedModel(
           engine: engine, name: "pebble", aliases: ["my/alias"],
           version: Self.version,
-          listing: ModelView.json(of: Models.slab, Models.pebble.configuration),
+          listing: ModelView.json(of: Models.slab),
           allowsRequestTemplates: allowsRequestTemplates)
       } ready: { _ in
         ready.yield()
