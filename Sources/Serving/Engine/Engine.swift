@@ -34,8 +34,10 @@ public final class Engine: Sendable {
         }
         isStopping = mail.isStopping
         if isStopping { scheduler.stop() }
-        mailbox.leave(scheduler.step())
+        let ended = scheduler.step()
         self.counters.withLock { $0 = scheduler.statistics }
+        mailbox.leave(ended.count)
+        for sequence in ended { sequence.announce() }
       }
       mailbox.end()
     }

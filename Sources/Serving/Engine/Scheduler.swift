@@ -15,7 +15,8 @@ final class Scheduler: @unchecked Sendable {  // see above
   private var running: [Sequence] = []
   /// What finished sequences computed, for those that begin like them; the one used last at the end.
   private var finished: [Session] = []
-  private var done = 0
+  /// Ended since the last step.
+  private var ended: [Sequence] = []
   private(set) var statistics = EngineStatistics()
 
   /// - Throws: as `Session.init`.
@@ -53,30 +54,29 @@ final class Scheduler: @unchecked Sendable {  // see above
 
   /// Admits sequences, and computes a token of each that decodes and a chunk of prompts.
   ///
-  /// - Returns: how many sequences have ended since the last step.
-  func step() -> Int {
+  /// - Returns: what has ended since the last step, and waits to be announced.
+  func step() -> [Sequence] {
     admit()
     let steps = plan()
     if !steps.isEmpty { run(steps) }
     statistics.running = running.count
     statistics.waiting = waiting.count
     statistics.cacheTiles = budget.tileCount
-    defer { done = 0 }
-    return done
+    defer { ended = [] }
+    return ended
   }
 
   // MARK: - Slots
 
   /// Removes what has ended; the keys and values of sequences that ended well are kept.
   private func retire() {
-    let count = running.count + waiting.count
+    ended += (running + waiting).filter(\.isFinished)
     for sequence in running where sequence.isFinished {
       if let session = sequence.session { keep(session) }
       sequence.session = nil
     }
     running.removeAll(where: \.isFinished)
     waiting.removeAll(where: \.isFinished)
-    done += count - running.count - waiting.count
   }
 
   /// Keeps a session for its prefix, in place of others that it begins with.

@@ -17,7 +17,8 @@ final class Sequence: @unchecked Sendable {  // see above
   private var firstToken: ContinuousClock.Instant?
   private var lastToken: ContinuousClock.Instant?
   private var cachedTokens = 0
-  private(set) var isFinished = false
+  /// How the sequence ended, once it has.
+  private var outcome: Result<GenerationSummary, any Error>?
 
   init(
     id: Int, request: EngineRequest, completion: Completion, events: EngineEvents.Continuation
@@ -28,6 +29,7 @@ final class Sequence: @unchecked Sendable {  // see above
     self.events = events
   }
 
+  var isFinished: Bool { outcome != nil }
   var tokens: [TokenID] { completion.tokens }
   /// Tokens that are still to be computed before the next one can be chosen.
   var pending: Int { completion.tokens.count - (session?.position ?? 0) }
@@ -99,22 +101,27 @@ final class Sequence: @unchecked Sendable {  // see above
   }
 
   /// Ends the sequence early.
-  func fail(_ error: any Error) {
-    isFinished = true
-    events.finish(throwing: error)
-  }
+  func fail(_ error: any Error) { outcome = .failure(error) }
 
   private func finish(_ reason: FinishReason) {
-    isFinished = true
     let now = ContinuousClock.now
     let first = firstToken ?? now
-    events.yield(
-      .finished(
-        GenerationSummary(
-          finishReason: reason, promptTokens: completion.prompt.count, cachedTokens: cachedTokens,
-          completionTokens: completion.outputCount, prefillTime: first - (started ?? first),
-          decodeTime: now - first)))
-    events.finish()
+    outcome = .success(
+      GenerationSummary(
+        finishReason: reason, promptTokens: completion.prompt.count, cachedTokens: cachedTokens,
+        completionTokens: completion.outputCount, prefillTime: first - (started ?? first),
+        decodeTime: now - first))
+  }
+
+  /// Tells the reader of the events how the sequence ended: last of all, so that whoever asks again at
+  /// once finds the place free.
+  func announce() {
+    switch outcome! {
+    case .success(let summary):
+      events.yield(.finished(summary))
+      events.finish()
+    case .failure(let error): events.finish(throwing: error)
+    }
   }
 }
 
