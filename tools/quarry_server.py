@@ -1,5 +1,6 @@
 """`quarry serve` as the tests of its clients start and watch it; the program is their first argument."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,22 @@ SCRIPT = [
     '<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call> ',
 ]
 CALLS = [("weather", {"city": "Köln"}), ("weather", {"city": "Rome"})]
+
+
+def refuse_others(event, arguments):
+    """Ends the tests when a client speaks to anything but the server."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    else:
+        return
+    if host not in ("127.0.0.1", "::1", "localhost", b"127.0.0.1"):
+        print(f"FAILED: a client asks for {host}", file=sys.stderr)
+        os._exit(1)
+
+
+sys.addaudithook(refuse_others)
 
 
 def check(condition, what):
