@@ -121,5 +121,9 @@ def scripted():
 
 
 def metric(address, name):
+    """A figure of all models together."""
     text = urllib.request.urlopen(address + "/metrics").read().decode()
-    return float(next(line.split()[1] for line in text.splitlines() if line.startswith(name + " ")))
+    values = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+              if line.startswith((name + " ", name + "{"))]
+    check(values, f"the metric {name}")
+    return sum(values)
