@@ -35,6 +35,8 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     // -O3 also in debug builds, so that tests stay quick; no contraction, so that every instruction
     // set returns the same bits (formats/numerics.md).
@@ -61,7 +63,7 @@ let package = Package(
     .target(
       name: "Serving",
       dependencies: [
-        "TensorCore", "JSON", "ModelFiles", "Tokenization", "Inference",
+        "TensorCore", "JSON", "ModelFiles", "Tokenization", "Inference", "CCrypto", "CCurl",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "GRDB", package: "GRDB.swift"),

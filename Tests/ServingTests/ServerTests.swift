@@ -63,8 +63,10 @@ import Testing
       let deep = String(repeating: "[", count: 100_000)
       #expect(try await server.send("POST", "/v1/completions", body: deep).status == 400)
       let metrics = try await server.get("/metrics").body
-      #expect(metrics.contains("\nquarry_slots 4\n"))
-      #expect(metrics.contains("quarry_time_to_first_token_seconds_bucket{le=\"+Inf\"} 0\n"))
+      #expect(metrics.contains("\nquarry_slots{model=\"local/pebble\"} 4\n"))
+      #expect(
+        metrics.contains(
+          "quarry_time_to_first_token_seconds_bucket{model=\"local/pebble\",le=\"+Inf\"} 0\n"))
     }
   }
 
@@ -127,7 +129,7 @@ import Testing
         ("sequences_running", 0), ("sequences_waiting", 0), ("kv_cache_tiles_limit", 32),
         ("time_to_first_token_seconds_count", 2), ("time_between_tokens_seconds_count", 8),
       ] {
-        #expect(metrics.contains("\nquarry_\(name) \(value)\n"), "\(name)")
+        #expect(metrics.contains("\nquarry_\(name){model=\"local/pebble\"} \(value)\n"), "\(name)")
       }
     }
   }
@@ -386,7 +388,7 @@ import Testing
 
   @Test func whileLoadingItListensAndSaysSo() async throws {
     let log = Log()
-    let server = Server(
+    let server = try Server(
       ServerOptions(host: "127.0.0.1", port: 0), predictions: try PredictionStore(),
       logger: Logger(label: "test") { _ in RecordingHandler(log: log) })
     let (ports, output) = AsyncStream<Int>.makeStream()

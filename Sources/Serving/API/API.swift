@@ -7,30 +7,26 @@ import Synchronization
 final class API: Sendable {
   private enum State {
     case loading
-    case ready(ServedModel)
-    case closing(ServedModel?)
+    case ready(ServedModels)
+    case closing(ServedModels?)
   }
 
   private let state = Mutex(State.loading)
-  /// Seconds that running answers have once the server closes.
-  private let grace: Int
+  let options: ServerOptions
   let predictions: Predictions
-  /// Whether clients may end the server.
-  let allowsShutdown: Bool
   let created = Date()
   private let onShutdown = Mutex<(@Sendable () -> Void)?>(nil)
 
-  init(grace: Int, predictions: Predictions, allowsShutdown: Bool) {
-    self.grace = grace
+  init(_ options: ServerOptions, predictions: Predictions) {
+    self.options = options
     self.predictions = predictions
-    self.allowsShutdown = allowsShutdown
   }
 
-  /// From now on `model` answers; false where it comes too late.
-  func serve(_ model: ServedModel) -> Bool {
+  /// From now on `models` answer; false where they come too late.
+  func serve(_ models: ServedModels) -> Bool {
     state.withLock {
       guard case .loading = $0 else { return false }
-      $0 = .ready(model)
+      $0 = .ready(models)
       return true
     }
   }
@@ -40,9 +36,9 @@ final class API: Sendable {
     state.withLock {
       switch $0 {
       case .loading: $0 = .closing(nil)
-      case .ready(let model):
-        model.engine.close()
-        $0 = .closing(model)
+      case .ready(let models):
+        for model in models.all { model.engine.close() }
+        $0 = .closing(models)
       case .closing: break
       }
     }
@@ -51,10 +47,10 @@ final class API: Sendable {
   /// Ends the requests that run.
   func stop() {
     close()
-    let model: ServedModel? = state.withLock {
-      if case .closing(let model) = $0 { model } else { nil }
+    let models: ServedModels? = state.withLock {
+      if case .closing(let models) = $0 { models } else { nil }
     }
-    model?.engine.stop()
+    models?.stop()
   }
 
   /// What a client does who ends the server.
@@ -64,13 +60,14 @@ final class API: Sendable {
 
   func shutDown() { onShutdown.withLock { $0 }?() }
 
-  /// - Throws: ``APIError`` while there is none.
-  func model() throws(APIError) -> ServedModel {
-    let result: Result<ServedModel, APIError> = state.withLock {
+  /// - Throws: ``APIError`` while there are none.
+  func models() throws(APIError) -> ServedModels {
+    let result: Result<ServedModels, APIError> = state.withLock { [options] in
       switch $0 {
-      case .ready(let model): .success(model)
+      case .ready(let models): .success(models)
       case .loading: .failure(.unavailable("the model is loading", retryAfter: 2))
-      case .closing: .failure(.unavailable("the server is shutting down", retryAfter: grace + 1))
+      case .closing:
+        .failure(.unavailable("the server is shutting down", retryAfter: options.grace + 1))
       }
     }
     return try result.get()
@@ -127,11 +124,9 @@ final class API: Sendable {
     _ respond: @escaping @Sendable (RequestFields, ServedModel) async throws -> APIResponse
   ) -> Route {
     Route(method: "POST", path: path) { api, request in
-      let model = try api.model()
+      let models = try api.models()
       let fields = try RequestFields(body: request.body)
-      let name = try fields.string("model")
-      guard model.isNamed(name) else { throw APIError.unknownModel(name ?? "") }
-      return try await respond(fields, model)
+      return try await respond(fields, try models.named(try fields.string("model")))
     }
   }
 
@@ -139,13 +134,13 @@ final class API: Sendable {
 
   private static let openAIRoutes: [Route] = [
     Route(method: "GET", path: ["health"]) { api, _ in
-      _ = try api.model()
+      _ = try api.models()
       return .json(["status": "ok"])
     },
     Route(method: "GET", path: ["metrics"]) { api, _ in
       APIResponse(
         body: .text(
-          Metrics.text(try api.model().engine.statistics),
+          Metrics.text(try api.models()),
           type: "text/plain; version=0.0.4; charset=utf-8"))
     },
     post(["v1", "chat", "completions"]) {

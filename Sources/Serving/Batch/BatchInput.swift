@@ -16,9 +16,8 @@ struct BatchInput {
     case completion = "/v1/completions"
 
     /// - Throws: whatever an ``APIError`` can be made of; `CancellationError`.
-    func respond(to fields: RequestFields, _ model: ServedModel) async throws -> APIResponse {
-      let name = try fields.string("model")
-      guard model.isNamed(name) else { throw APIError.unknownModel(name ?? "") }
+    func respond(to fields: RequestFields, _ models: ServedModels) async throws -> APIResponse {
+      let model = try models.named(try fields.string("model"))
       return switch self {
       case .chat: try await ChatCompletions(fields, model: model).respond()
       case .completion: try await Completions(fields, model: model).respond()

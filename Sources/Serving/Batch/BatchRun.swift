@@ -130,7 +130,8 @@ public struct BatchRun: Sendable {
         if fields["seed"]?.isNull ?? true {
           fields["seed"] = .integer(Int((seed &+ UInt64(index)) & 0x7FFF_FFFF_FFFF))
         }
-        let response = try await endpoint.respond(to: RequestFields(fields), model)
+        let response = try await endpoint.respond(
+          to: RequestFields(fields), ServedModels([model]))
         guard case .json(let value) = response.body else {
           preconditionFailure("only streams are something else")
         }

@@ -7,8 +7,6 @@ import Tokenization
 public struct ServedModel: Sendable {
   /// `owner/name`, as the list of models has it.
   public let id: String
-  /// Other names that reach it.
-  private let aliases: Set<String>
   let created: Int
   public let engine: Engine
   let tokenizer: Tokenizer
@@ -28,15 +26,14 @@ public struct ServedModel: Sendable {
   let toolCallTokens: Set<TokenID>
 
   /// - Parameters:
-  ///   - name: of the model, without its owner.
-  ///   - aliases: other names that reach it.
+  ///   - id: `owner/name`.
   ///   - version: the root digest of its slab.
   ///   - listing: what is told of its weights; see ``ModelView``.
   ///   - allowsRequestTemplates: whether requests may bring templates of their own.
   /// - Throws: `TokenizerError`, `TemplateError` for those that cannot be executed;
   ///   ``ServingError/noTokenizer``.
   public init(
-    engine: Engine, name: String, aliases: [String], version: String,
+    engine: Engine, id: String, version: String,
     listing: JSONObject = [:], allowsRequestTemplates: Bool = false
   ) throws {
     guard let tokenizer = try engine.model.tokenizer else { throw ServingError.noTokenizer }
@@ -45,8 +42,7 @@ public struct ServedModel: Sendable {
     self.allowsRequestTemplates = allowsRequestTemplates
     self.engine = engine
     self.tokenizer = tokenizer
-    id = "local/" + name
-    self.aliases = Set(aliases + ["ibm-granite/granite-3.3-8b-instruct"])
+    self.id = id
     created = Identifiers.now
     template = try engine.model.chatTemplate
     let marker = "quarry-probe"
@@ -76,10 +72,17 @@ public struct ServedModel: Sendable {
     toolCallTokens = Set([tokenizer.id(of: "<|tool_call|>")].compactMap { $0 })
   }
 
-  /// Whether `name` means this model; without one every model is meant.
-  func isNamed(_ name: String?) -> Bool {
-    guard let name else { return true }
-    return name.utf8.elementsEqual(id.utf8) || aliases.contains { $0.utf8.elementsEqual(name.utf8) }
+  var owner: String { String(id.prefix { $0 != "/" }) }
+  var name: String { String(id.drop { $0 != "/" }.dropFirst()) }
+
+  /// Queues requests as the engine does. A log that tells everything tells their prompts.
+  func submit(_ requests: [EngineRequest]) throws -> [EngineEvents] {
+    if let entry = LogEntry.current, entry.tellsPrompts {
+      for request in requests where request.options.choice == 0 {
+        entry.tell(prompt: (try? tokenizer.decode(request.prompt)) ?? "\(request.prompt)")
+      }
+    }
+    return try engine.submit(requests)
   }
 
   /// Bytes that the KV cache may take.
@@ -92,7 +95,8 @@ public struct ServedModel: Sendable {
   var json: JSONObject {
     let configuration = engine.model.configuration
     return [
-      "id": .string(id), "object": "model", "created": .integer(created), "owned_by": "local",
+      "id": .string(id), "object": "model", "created": .integer(created),
+      "owned_by": .string(owner),
       "max_model_len": .integer(engine.configuration.contextLength),
       "meta": .object([
         "n_ctx_train": .integer(configuration.contextLength),

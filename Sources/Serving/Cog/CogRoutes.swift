@@ -7,7 +7,7 @@ extension API {
       if request.header("accept")?.contains("text/html") == true { return Page.document }
       return .json([
         "cog_version": .string(CogSchema.version), "openapi_url": "/openapi.json",
-        "shutdown_url": api.allowsShutdown ? "/shutdown" : nil,
+        "shutdown_url": api.options.allowsShutdown ? "/shutdown" : nil,
         "healthcheck_url": "/health-check", "predictions_url": "/predictions",
         "predictions_idempotent_url": "/predictions/{prediction_id}",
         "predictions_cancel_url": "/predictions/{prediction_id}/cancel",
@@ -16,7 +16,8 @@ extension API {
     Route(method: "GET", path: ["health-check"]) { api, _ in .json(api.health) },
     Route(method: "GET", path: ["openapi.json"]) { api, _ in
       let schema = CogSchema(
-        allowsTemplates: try api.model().allowsRequestTemplates, allowsShutdown: api.allowsShutdown)
+        allowsTemplates: try api.models().standard.allowsRequestTemplates,
+        allowsShutdown: api.options.allowsShutdown)
       return .json(schema.json)
     },
     Route(method: "POST", path: ["predictions"]) { api, request in
@@ -33,7 +34,7 @@ extension API {
       return .json([:])
     },
     Route(method: "POST", path: ["shutdown"]) { api, _ in
-      guard api.allowsShutdown else {
+      guard api.options.allowsShutdown else {
         throw APIError.forbidden("only a server started with --enable-shutdown ends on request")
       }
       api.shutDown()
@@ -43,7 +44,7 @@ extension API {
 
   /// How the server is, as far as it knows.
   private var health: JSONObject {
-    let model = try? model()
+    let model = try? models().standard
     let isBusy =
       model.map {
         $0.engine.requestCount >= $0.engine.configuration.slots + $0.engine.configuration.maxQueue
@@ -62,7 +63,7 @@ extension API {
 
   /// - Parameter id: in the path; nil where there is none.
   private func cogPredict(_ request: APIRequest, id: String?) async throws -> APIResponse {
-    let model = try model()
+    let model = try models().standard
     let headers = try PredictionHeaders(request)
     let body = try PredictionRequest(
       request.body.isEmpty ? Array("{}".utf8) : request.body, fields: nil, requiresInput: false)
@@ -83,7 +84,8 @@ extension API {
     let prediction = try await predictions.create(
       Predictions.Order(
         id: id ?? named, model: model, name: model.id, input: body.input, limit: headers.limit,
-        allowsTemplates: model.allowsRequestTemplates))
+        allowsTemplates: model.allowsRequestTemplates,
+        webhook: try body.webhook(options) { $0.cogJSON }))
     if request.acceptsEvents { return Self.cogStream(prediction.id, prediction.events()) }
     if headers.isAsynchronous {
       return .json(["id": .string(prediction.id), "status": "starting"], status: 202)

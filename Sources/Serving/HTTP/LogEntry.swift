@@ -2,9 +2,12 @@ import Hummingbird
 import JSON
 import Logging
 
-/// A request's line in the log: what was asked, how it went and how long it took; nothing of what was
-/// said.
+/// A request's line in the log: what was asked, how it went and how long it took; of what was said,
+/// the prompts, where the log tells everything.
 struct LogEntry: Sendable {
+  /// That of the request whose work the task does.
+  @TaskLocal static var current: LogEntry?
+
   let id = Identifiers.make("req_")
   private let line: String
   private let logger: Logger
@@ -16,10 +19,19 @@ struct LogEntry: Sendable {
     self.logger = logger
   }
 
+  /// Whether the log is to hold prompts.
+  var tellsPrompts: Bool { logger.logLevel <= .debug }
+
+  /// - Parameter prompt: as the model reads it.
+  func tell(prompt: String) {
+    logger.debug("prompt", metadata: ["request": "\(id)", "prompt": "\(prompt)"])
+  }
+
   func finish(status: Int, error: (any Error)?) {
     let time = (ContinuousClock.now - start) / .milliseconds(1)
     var metadata: Logger.Metadata = [
-      "request": "\(id)", "status": "\(status)", "ms": "\(Int(time.rounded()))",
+      "request": "\(id)", "status": .stringConvertible(status),
+      "ms": .stringConvertible(Int(time.rounded())),
     ]
     switch error {
     case nil: break

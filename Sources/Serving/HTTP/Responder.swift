@@ -58,7 +58,9 @@ struct Responder: HTTPResponder {
         headers: Dictionary(request.headers.map { ($0.name.canonicalName, $0.value) }) {
           $0 + ", " + $1
         }, host: request.head.authority ?? "", body: try await body(of: request), id: entry.id)
-      response = try await untilDeparture(departure) { try await api.respond(to: call) }
+      response = try await LogEntry.$current.withValue(entry) {
+        try await untilDeparture(departure) { try await api.respond(to: call) }
+      }
     }
     response.headers += headers
     if let events = Self.events(response.body) {

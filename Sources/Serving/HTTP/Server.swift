@@ -6,9 +6,9 @@ import NIOCore
 import ServiceLifecycle
 import Synchronization
 
-/// Serves a model over HTTP: OpenAI's API, Replicate's and Cog's.
+/// Serves models over HTTP: OpenAI's API, Replicate's and Cog's.
 ///
-/// It listens before there is a model, and answers 503 until there is.
+/// It listens before there are any, and answers 503 until there is.
 public final class Server: Sendable {
   private let options: ServerOptions
   private let logger: Logger
@@ -19,14 +19,18 @@ public final class Server: Sendable {
   private let failure = Mutex<(any Error)?>(nil)
 
   /// - Parameter predictions: where those are kept.
-  public init(_ options: ServerOptions, predictions: PredictionStore, logger: Logger) {
+  /// - Throws: errors of the store.
+  public init(_ options: ServerOptions, predictions: PredictionStore, logger: Logger) throws {
     self.options = options
     self.logger = logger
     (ports, listening) = AsyncStream<Int>.makeStream()
+    let webhooks = Webhooks(
+      secret: try predictions.webhookSecret(), allowsPrivate: options.allowsPrivateWebhooks,
+      logger: logger)
     let api = API(
-      grace: options.grace,
-      predictions: Predictions(store: predictions, retention: options.retention, logger: logger),
-      allowsShutdown: options.allowsShutdown)
+      options,
+      predictions: Predictions(
+        store: predictions, retention: options.retention, webhooks: webhooks, logger: logger))
     self.api = api
     let connection = HTTP1Channel.Configuration(
       additionalChannelHandlers: [
@@ -57,27 +61,27 @@ public final class Server: Sendable {
     api.whenShutDown { [group] in Task { await group.triggerGracefulShutdown() } }
   }
 
-  /// Listens, loads the model meanwhile, and answers until ``shutDown()``.
+  /// Listens, loads the models meanwhile, and answers until ``shutDown()``.
   ///
   /// - Parameters:
   ///   - started: called with the port once the server listens.
   ///   - load: called on a thread of its own.
-  ///   - ready: called once the model is there.
+  ///   - ready: called once the models are there.
   /// - Throws: what `load` throws; errors of the system where the address cannot be had.
   public func run(
     started: @escaping @Sendable (_ port: Int) -> Void,
-    load: @escaping @Sendable () throws -> ServedModel,
-    ready: @escaping @Sendable (ServedModel) -> Void = { _ in }
+    load: @escaping @Sendable () throws -> ServedModels,
+    ready: @escaping @Sendable (ServedModels) -> Void = { _ in }
   ) async throws {
-    // Nobody waits for a model that comes when the server has ended.
+    // Nobody waits for models that come when the server has ended.
     Task { [self] in
       for await port in ports {
         started(port)
         WorkThread.start {
           let outcome = Result { try load() }
           switch outcome {
-          case .success(let model):
-            if self.api.serve(model) { ready(model) } else { model.engine.stop() }
+          case .success(let models):
+            if self.api.serve(models) { ready(models) } else { models.stop() }
           case .failure(let error):
             self.failure.withLock { $0 = error }
             Task { await self.shutDown() }

@@ -24,6 +24,10 @@ public struct ServerOptions: Sendable {
   public var connectionLimit = min(1000, max(8, openFileLimit - 100))
   /// Seconds after the end of a prediction for which its inputs, output and logs are kept.
   public var retention = 3600
+  /// Whether clients may name addresses that are called when something happens to a prediction, and
+  /// whether those may be this machine's and of private networks.
+  public var allowsWebhooks = false
+  public var allowsPrivateWebhooks = false
   /// Whether `POST /shutdown` ends the server.
   public var allowsShutdown = false
   /// Seconds between signs of life in a stream.

@@ -56,7 +56,7 @@ struct ChatCompletions {
       if prompt.tools != nil { options.visibleTokens = model.toolCallTokens }
       return EngineRequest(prompt: tokens, options: options)
     }
-    return ChoiceEvents(streams: try model.engine.submit(requests))
+    return ChoiceEvents(streams: try model.submit(requests))
   }
 
   /// Answers with what has been queued; throws as ``respond()``.

@@ -71,7 +71,7 @@ struct Completions {
           generates: generates)
       }
     }
-    let events = ChoiceEvents(streams: try model.engine.submit(requests))
+    let events = ChoiceEvents(streams: try model.submit(requests))
     var choices = requests.map {
       CompletionChoice($0, tokenizer: model.tokenizer, echoes: echoes)
     }

@@ -49,6 +49,8 @@ extension API {
     Route(method: "GET", path: ["page", "*"]) { _, request in
       try Page.file(named: request.captures[0])
     },
-    Route(method: "GET", path: ["inspect"]) { api, _ in .json(try api.model().listing) },
+    Route(method: "GET", path: ["inspect"]) { api, request in
+      .json(try api.models().named(request.query["model"]).listing)
+    },
   ]
 }

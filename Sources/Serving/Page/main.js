@@ -1,6 +1,6 @@
 // Views, and what they need to know of the server.
 
-import { byId, notify } from "./elements.js";
+import { byId, element, notify } from "./elements.js";
 import { json, useKey } from "./api.js";
 import * as chat from "./chat.js";
 import * as model from "./model.js";
@@ -28,17 +28,29 @@ for (const [index, name] of views.entries()) {
   });
 }
 
+/** The model's name; where there are several, a way to the others. */
+function showName(served, all) {
+  const choice = element("select", { "aria-label": "Model" },
+    ...all.map(({ id }) => element("option", { value: id }, id)));
+  choice.value = served.id;
+  choice.addEventListener("change", () => {
+    location.search = new URLSearchParams({ model: choice.value });
+  });
+  byId("model-name").replaceChildren(all.length > 1 ? choice : served.id);
+}
+
 /** Asks until the model is loaded; then starts the views. */
 async function begin() {
   while (true) {
     try {
       const { results } = await json("/v1/models");
-      const [owner, name] = results[0].id.split("/");
-      const served = await json(`/v1/models/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`);
-      byId("model-name").textContent = served.id;
+      const wanted = new URLSearchParams(location.search).get("model");
+      const served = results.find(({ id }) => id === wanted) ?? results[0];
+      showName(served, results);
       document.title = `${served.id} – Quarry`;
       run.start(served);
       chat.start(served);
+      model.start(served);
       notify();
       // A view, or the id of a prediction.
       const follow = () => {

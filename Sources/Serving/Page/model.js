@@ -3,13 +3,15 @@
 import { bytes, byId, drawing, element, notify } from "./elements.js";
 import { json } from "./api.js";
 
-let isShown = false;
+let id, isShown = false;
+
+export function start(served) { id = served.id; }
 
 export async function show() {
   if (isShown) return;
   isShown = true;
   try {
-    const listing = await json("/inspect");
+    const listing = await json(`/inspect?model=${encodeURIComponent(id)}`);
     showFacts(listing);
     showRoles(listing.roles);
     showErrors(listing.tensors);

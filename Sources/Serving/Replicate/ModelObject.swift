@@ -9,13 +9,12 @@ struct ModelObject {
 
   /// - Parameters:
   ///   - base: the server's address as the client has it.
-  ///   - runCount: predictions that there have been.
+  ///   - runCount: predictions that there have been of this version.
   func json(base: String, runCount: Int) -> JSONObject {
-    let parts = model.id.split(separator: "/", maxSplits: 1).map(String.init)
     var object = model.json
     let more: JSONObject = [
-      "url": .string("\(base)/v1/models/\(model.id)"), "owner": .string(parts[0]),
-      "name": .string(parts[1]), "description": .string("\(model.id), served by Quarry"),
+      "url": .string("\(base)/v1/models/\(model.id)"), "owner": .string(model.owner),
+      "name": .string(model.name), "description": .string("\(model.id), served by Quarry"),
       "visibility": "public", "is_official": false, "github_url": .null, "paper_url": .null,
       "license_url": .null, "cover_image_url": .null, "run_count": .integer(runCount),
       "default_example": .null, "latest_version": .object(version),

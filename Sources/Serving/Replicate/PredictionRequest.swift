@@ -3,7 +3,6 @@ import JSON
 
 /// What the body of a request for a prediction asks, whichever of the paths it comes to.
 struct PredictionRequest {
-  private static let events: Set<String> = ["start", "output", "logs", "completed"]
   let fields: RequestFields
   let input: JSONObject
 
@@ -13,21 +12,9 @@ struct PredictionRequest {
   /// - Throws: ``APIError``.
   init(_ body: [UInt8], fields names: Set<String>?, requiresInput: Bool) throws {
     fields = try RequestFields(body: body)
-    let known = names?.union(["input", "webhook", "webhook_completed", "webhook_events_filter"])
+    let known = names?.union(["input", "webhook", "webhook_events_filter"])
     if let known, let other = fields.object.members.first(where: { !known.contains($0.key) })?.key {
       throw APIError.unprocessable("'\(other.shown)' is no field of a prediction", other.shown)
-    }
-    for name in ["webhook", "webhook_completed"] where fields[name] != nil {
-      throw APIError.unprocessable(
-        "\(name) is refused: this server calls no other; poll urls.get or read urls.stream", name)
-    }
-    if let filter = fields["webhook_events_filter"] {
-      guard let list = filter.array, list.allSatisfy({ Self.events.contains($0.string ?? "") })
-      else {
-        throw APIError.unprocessable(
-          "webhook_events_filter must be an array of start, output, logs and completed",
-          "webhook_events_filter")
-      }
     }
     guard let input = fields["input"] else {
       if requiresInput { throw APIError.unprocessable("input is required", "input") }
@@ -38,6 +25,35 @@ struct PredictionRequest {
       throw APIError.unprocessable("input must be an object, not \(input.kind)", "input")
     }
     self.input = object
+  }
+
+  /// Whom to call about the prediction.
+  ///
+  /// - Parameters:
+  ///   - options: whether there may be calls at all.
+  ///   - body: what is sent of a prediction.
+  /// - Throws: ``APIError``.
+  func webhook(
+    _ options: ServerOptions, body: @escaping @Sendable (PredictionRecord) -> JSONObject
+  ) throws(APIError) -> Webhook? {
+    var events = Set(Webhook.Event.allCases)
+    if let filter = fields["webhook_events_filter"] {
+      let names = filter.array?.map { $0.string.flatMap { Webhook.Event(rawValue: $0) } }
+      guard let names, !names.contains(nil) else {
+        throw .unprocessable(
+          "webhook_events_filter must be an array of start, output, logs and completed",
+          "webhook_events_filter")
+      }
+      events = Set(names.compactMap { $0 })
+    }
+    guard let url = try string("webhook") else { return nil }
+    guard options.allowsWebhooks else {
+      throw .unprocessable(
+        "webhook is refused: only a server started with --allow-webhooks calls others; poll "
+          + "urls.get or read urls.stream", "webhook")
+    }
+    return try Webhook(
+      url, events: events, allowsPrivate: options.allowsPrivateWebhooks, body: body)
   }
 
   /// A field that is a string where it is there.

@@ -76,6 +76,11 @@ public final class PredictionStore: Sendable {
           CREATE INDEX ended ON predictions (completed) WHERE removed = 0;
           """)
     }
+    migrator.registerMigration("secret") { database in
+      try database.execute(sql: "CREATE TABLE secret (text TEXT NOT NULL) STRICT")
+      try database.execute(
+        sql: "INSERT INTO secret VALUES (?)", arguments: [WebhookSecret().text])
+    }
     return migrator
   }
 
@@ -135,10 +140,20 @@ public final class PredictionStore: Sendable {
     }
   }
 
-  func count() async throws -> Int {
+  /// - Parameter version: the predictions of this one alone.
+  func count(version: String) async throws -> Int {
     try await database.read { database in
-      try Int.fetchOne(database, sql: "SELECT count(*) FROM predictions") ?? 0
+      try Int.fetchOne(
+        database, sql: "SELECT count(*) FROM predictions WHERE version = ?", arguments: [version]
+      ) ?? 0
     }
+  }
+
+  /// What calls are signed with, as long as there is this database.
+  func webhookSecret() throws -> WebhookSecret {
+    try database.read { database in
+      try String.fetchOne(database, sql: "SELECT text FROM secret").flatMap { WebhookSecret($0) }
+    } ?? WebhookSecret()
   }
 
   /// The rows that a query selects, with their numbers.

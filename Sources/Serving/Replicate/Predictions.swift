@@ -9,11 +9,13 @@ final class Predictions: Sendable {
   /// Seconds after its end for which what was said in a prediction is kept.
   private let retention: Int
   private let logger: Logger
+  let webhooks: Webhooks
   private let live = Mutex<[String: Prediction]>([:])
 
-  init(store: PredictionStore, retention: Int, logger: Logger) {
+  init(store: PredictionStore, retention: Int, webhooks: Webhooks, logger: Logger) {
     self.store = store
     self.retention = retention
+    self.webhooks = webhooks
     self.logger = logger
     Task { [weak self] in
       while let delay = await self?.removeOldData() { try await Task.sleep(for: delay) }
@@ -31,6 +33,7 @@ final class Predictions: Sendable {
     /// Seconds that it may take.
     var limit: Int?
     let allowsTemplates: Bool
+    var webhook: Webhook?
   }
 
   /// Begins a prediction. One that the model does not take fails at once.
@@ -76,6 +79,7 @@ final class Predictions: Sendable {
       throw error
     }
     if work == nil { live.withLock { $0[prediction.id] = nil } }
+    if let webhook = order.webhook { webhooks.follow(prediction, for: webhook) }
     return prediction
   }
 
@@ -114,9 +118,10 @@ final class Predictions: Sendable {
     live.withLock { $0[prediction.id] = nil }
   }
 
-  /// Waits until no prediction runs.
+  /// Waits until no prediction runs, and those who wait for a call have had it.
   func settle() async {
     for prediction in live.withLock({ Array($0.values) }) { await prediction.settle() }
+    await webhooks.settle()
   }
 
   // MARK: - What there is
@@ -165,8 +170,8 @@ final class Predictions: Sendable {
     return page
   }
 
-  /// Predictions that there have been.
-  func count() async throws -> Int { try await store.count() }
+  /// Predictions of a version that there have been.
+  func count(version: String) async throws -> Int { try await store.count(version: version) }
 
   // MARK: - What is forgotten
 

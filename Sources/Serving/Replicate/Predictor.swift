@@ -47,7 +47,7 @@ struct Predictor {
   private func text(_ prompt: String, _ input: PredictionInput) throws -> PredictionWork {
     let request = EngineRequest(
       prompt: try model.tokenizer.encode(prompt), options: input.options)
-    let events = try model.engine.submit(request)
+    let events = try model.submit([request])[0]
     return PredictionWork { observe, send in
       for try await event in events {
         observe(event)

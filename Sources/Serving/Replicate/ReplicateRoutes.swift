@@ -4,16 +4,18 @@ import JSON
 extension API {
   static let replicateRoutes: [Route] = [
     Route(method: "POST", path: ["v1", "models", "**", "predictions"]) { api, request in
-      let model = try api.model()
       let name = request.captures[0]
-      guard model.isNamed(name) else { throw APIError.unknownModel(name) }
+      let model = try api.models().named(name)
       return try await api.predict(request, fields: ["stream"]) { _ in (model, name) }
     },
     Route(method: "POST", path: ["v1", "predictions"]) { api, request in
-      let model = try api.model()
+      let models = try api.models()
       return try await api.predict(request, fields: ["stream", "version"]) {
-        (model, try API.name(inVersion: try $0.string("version"), of: model))
+        try API.model(ofVersion: try $0.string("version"), among: models)
       }
+    },
+    Route(method: "GET", path: ["v1", "webhooks", "default", "secret"]) { api, _ in
+      .json(["key": .string(api.predictions.webhooks.secret.text)])
     },
     Route(method: "GET", path: ["v1", "predictions"]) { api, request in
       try await api.predictionList(request)
@@ -38,18 +40,21 @@ extension API {
         })
     },
     Route(method: "GET", path: ["v1", "models"]) { api, request in
-      let model = JSONValue.object(try await api.object(of: try api.model(), request))
+      var list: [JSONValue] = []
+      for model in try api.models().all {
+        list.append(.object(try await api.object(of: model, request)))
+      }
       return .json([
-        "object": "list", "data": .array([model]), "results": .array([model]), "next": .null,
+        "object": "list", "data": .array(list), "results": .array(list), "next": .null,
         "previous": .null,
       ])
     },
     Route(method: "GET", path: ["v1", "models", "**", "versions"]) { api, request in
-      let version = api.description(of: try api.model(named: request.captures[0])).version
+      let version = api.description(of: try api.models().named(request.captures[0])).version
       return .json(["results": .array([.object(version)]), "next": .null, "previous": .null])
     },
     Route(method: "GET", path: ["v1", "models", "**", "versions", "*"]) { api, request in
-      let model = try api.model(named: request.captures[0])
+      let model = try api.models().named(request.captures[0])
       guard request.captures[1] == model.version else {
         throw APIError.notFound(
           "\(model.id) has no version '\(request.captures[1].shown)'", code: "version_not_found")
@@ -58,45 +63,45 @@ extension API {
     },
     // An id's slash may come as it is or escaped.
     Route(method: "GET", path: ["v1", "models", "**"]) { api, request in
-      .json(try await api.object(of: try api.model(named: request.captures[0]), request))
+      .json(try await api.object(of: try api.models().named(request.captures[0]), request))
     },
   ]
 
   // MARK: - Models
 
-  private func model(named name: String) throws(APIError) -> ServedModel {
-    let model = try model()
-    guard model.isNamed(name) else { throw .unknownModel(name) }
-    return model
-  }
-
   func description(of model: ServedModel) -> ModelObject {
     ModelObject(
-      model: model, allowsTemplates: model.allowsRequestTemplates, allowsShutdown: allowsShutdown)
+      model: model, allowsTemplates: model.allowsRequestTemplates,
+      allowsShutdown: options.allowsShutdown)
   }
 
   private func object(of model: ServedModel, _ request: APIRequest) async throws -> JSONObject {
-    description(of: model).json(base: request.base, runCount: try await predictions.count())
+    description(of: model).json(
+      base: request.base, runCount: try await predictions.count(version: model.version))
   }
 
   // MARK: - Predictions
 
-  /// The model's name in `owner/name`, `owner/name:id` or `id`.
-  private static func name(
-    inVersion version: String?, of model: ServedModel
-  ) throws(APIError) -> String {
+  /// The model that `owner/name`, `owner/name:id` or `id` means, and its name as it was given.
+  private static func model(
+    ofVersion version: String?, among models: ServedModels
+  ) throws(APIError) -> (ServedModel, String) {
     guard let version else { throw .unprocessable("version is required", "version") }
     let parts = version.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
       .map(String.init)
-    let hasName = version.contains("/")
-    if hasName, !model.isNamed(parts[0]) { throw .unknownModel(parts[0]) }
-    let id = hasName ? parts.dropFirst().first : version
-    if let id, id != model.version {
+    guard version.contains("/") else {
+      if let model = models.all.first(where: { $0.version == version }) { return (model, model.id) }
+      let served = models.all.map { "\($0.id) is \($0.version)" }.joined(separator: ", ")
+      throw .unprocessable(
+        "version '\(version.shown)' is not served here; that of \(served)", "version")
+    }
+    let model = try models.named(parts[0])
+    if let id = parts.dropFirst().first, id != model.version {
       throw .unprocessable(
         "version '\(id.shown)' is not served here; that of \(model.id) is \(model.version)",
         "version")
     }
-    return hasName ? parts[0] : model.id
+    return (model, parts[0])
   }
 
   /// Begins a prediction, and waits for it as far as the client wants to.
@@ -108,10 +113,12 @@ extension API {
     let headers = try PredictionHeaders(request)
     let body = try PredictionRequest(request.body, fields: fields, requiresInput: true)
     let (model, name) = try choose(body)
+    let base = request.base
+    let webhook = try body.webhook(options) { $0.json(base: base) }
     let prediction = try await predictions.create(
       Predictions.Order(
         model: model, name: name, input: body.input, limit: headers.limit,
-        allowsTemplates: model.allowsRequestTemplates))
+        allowsTemplates: model.allowsRequestTemplates, webhook: webhook))
     var record = prediction.record
     var status = 201
     if let wait = headers.wait, !headers.isAsynchronous {

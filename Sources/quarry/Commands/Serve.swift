@@ -10,7 +10,7 @@ import TensorCore
 
 struct Serve: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Serve a model over HTTP, as OpenAI's and Replicate's APIs do.",
+    abstract: "Serve models over HTTP, as OpenAI's and Replicate's APIs do.",
     discussion: """
       The server listens at once and answers 503 until the model is loaded. Requests run together, each \
       with the text that it would have alone; a prompt that begins like an earlier one is computed from \
@@ -21,23 +21,29 @@ struct Serve: ParsableCommand {
         POST /v1/chat/completions, /v1/completions
         POST /v1/models/ID/predictions, /v1/predictions, /v1/predictions/N/cancel
         GET  /v1/predictions, /v1/predictions/N, /v1/predictions/N/stream
-        GET  /v1/models, /v1/models/ID, /v1/models/ID/versions
+        GET  /v1/models, /v1/models/ID, /v1/models/ID/versions, /v1/webhooks/default/secret
         POST /tokenize, /detokenize, /apply-template
         POST /predictions, /predictions/N/cancel, /shutdown; PUT /predictions/N (Cog's)
         GET  /openapi.json, /health-check (Cog's), /health, /metrics
         GET  /inspect: what the model is; / in a browser: a page to try it on
 
-      The model is called local/NAME, after the slab's file. The name \
-      ibm-granite/granite-3.3-8b-instruct reaches it too. Requests by other names of this machine \
+      A model is called local/NAME, after the slab's file, unless --model names it. The first one \
+      answers requests that name none, and those to ibm-granite/granite-3.3-8b-instruct unless \
+      another one has this name. Requests by other names of this machine \
       than localhost and its addresses, and from pages of other sites, are refused.
 
       Predictions are kept in a folder (--data): by default serve-PORT in $XDG_STATE_HOME/quarry, which \
       is commonly ~/.local/state/quarry; with --port 0 in memory. Their inputs, outputs and logs are \
-      removed after --retention.
+      removed after --retention. With --allow-webhooks clients may name addresses that are called \
+      about their predictions, signed as Replicate's calls are.
+
+      The log goes to standard error: a line for each request, without what was said, which --verbose \
+      adds.
 
       EXAMPLES
         quarry serve granite.slab
         quarry serve granite.slab --slots 8 --context 8192
+        quarry serve --model small=granite-2b.slab --model large=granite-8b.slab
         quarry serve granite.slab --host 0.0.0.0 --api-key-file keys.txt
         REPLICATE_API_TOKEN=none REPLICATE_BASE_URL=http://localhost:8080 python -c 'import replicate;
           print(*replicate.run("local/granite", input={"prompt": "What is granite?"}))'
@@ -45,7 +51,13 @@ struct Serve: ParsableCommand {
           -d '{"messages": [{"role": "user", "content": "What is granite?"}]}'
       """)
 
-  @OptionGroup var model: SlabArgument
+  @OptionGroup var slab: SlabArgument
+  @Option(
+    name: .customLong("model"),
+    help: ArgumentHelp(
+      "A slab to serve under a name, which its owner may precede (OWNER/NAME=SLAB); repeatable.",
+      valueName: "name=slab"))
+  var models: [NamedSlab] = []
   @Option(help: "Address to listen on.")
   var host = "127.0.0.1"
   @Option(help: "Port to listen on; 0 for any that is free.")
@@ -56,7 +68,7 @@ struct Serve: ParsableCommand {
     help: "File with keys, one a line, of which requests have to show one.",
     completion: .file())
   var apiKeyFile: String?
-  @Option(help: "Another name that reaches the model; repeatable.")
+  @Option(help: "Another name that reaches the first model; repeatable.")
   var alias: [String] = []
   @Option(
     help: ArgumentHelp(
@@ -81,6 +93,10 @@ struct Serve: ParsableCommand {
   var retention: TimeSpan?
   @Flag(help: "Let requests bring chat templates of their own.")
   var allowRequestTemplates = false
+  @Flag(help: "Let clients name addresses that are called about their predictions.")
+  var allowWebhooks = false
+  @Flag(help: "As --allow-webhooks, also addresses of this machine and of private networks.")
+  var allowPrivateWebhooks = false
   @Flag(help: "Let clients end the server with POST /shutdown.")
   var enableShutdown = false
   @Option(help: "Another name by which clients may call this server; repeatable.")
@@ -89,6 +105,10 @@ struct Serve: ParsableCommand {
   var allowOrigin: [String] = []
   @Flag(help: "Listen on other addresses than this machine's own without a key.")
   var insecure = false
+  @Option(help: "How the log is written: text or json.")
+  var log = ServerLog.Form.text
+  @Flag(help: "Log prompts, as the model reads them.")
+  var verbose = false
   @OptionGroup var serving: ServingOptions
 
   func validate() throws {
@@ -101,11 +121,22 @@ struct Serve: ParsableCommand {
     guard (0...86400).contains(grace) else {
       throw ValidationError("--grace must be from 0 to 86400 seconds, not \(grace).")
     }
+    var names = Set<String>()
+    for id in served.map(\.id) where !names.insert(id).inserted {
+      throw ValidationError(
+        "two models are called \(id); give one of them another name with --model")
+    }
     if apiKeyFile == nil, !insecure, !ServerOptions(host: host, port: port).isLoopback {
       throw ValidationError(
         "\(host) can be reached from other machines: give --api-key-file, or --insecure to serve "
           + "everyone.")
     }
+  }
+
+  /// What is served, the first one first.
+  private var served: [(id: String, slab: SlabArgument)] {
+    let named = models.map { (id: $0.id, slab: $0.slab) }
+    return slab.slab != nil || named.isEmpty ? [(slab.modelID, slab)] + named : named
   }
 
   func run() throws {
@@ -115,8 +146,13 @@ struct Serve: ParsableCommand {
     options.allowedOrigins = allowOrigin
     options.grace = grace
     if let retention { options.retention = retention.seconds }
+    options.allowsWebhooks = allowWebhooks || allowPrivateWebhooks
+    options.allowsPrivateWebhooks = allowPrivateWebhooks
     options.allowsShutdown = enableShutdown
-    let server = Server(options, predictions: try openStore(), logger: Logger(label: "quarry"))
+    let logger = Logger(label: "quarry") { [log, verbose] _ in
+      ServerLog(log, level: verbose ? .debug : .info)
+    }
+    let server = try Server(options, predictions: try openStore(), logger: logger)
     let signals = ShutdownSignals(server)
     defer { signals.stop() }
     let outcome = Mutex<Result<Void, any Error>>(.success(()))
@@ -127,15 +163,21 @@ struct Serve: ParsableCommand {
           // For programs too, which may have asked for any port.
           try? Console.write("http://\(host.contains(":") ? "[\(host)]" : host):\($0)\n")
         } load: {
-          try serving.load(
-            model, aliases: alias, maxQueue: maxQueue,
-            allowsRequestTemplates: allowRequestTemplates,
-            isCancelled: { signals.isRequested })
-        } ready: { model in
-          let configuration = model.engine.configuration
-          Console.note(
-            "\(model.id) is ready: \(configuration.slots) slots of \(configuration.contextLength) "
-              + "tokens, \(Format.bytes(model.cacheByteCount)) for the KV cache")
+          let models = try served.map { id, slab in
+            try serving.load(
+              slab, id: id, among: served.count, maxQueue: maxQueue,
+              allowsRequestTemplates: allowRequestTemplates,
+              isCancelled: { signals.isRequested })
+          }
+          return ServedModels(models, aliases: alias)
+        } ready: { models in
+          for model in models.all {
+            let configuration = model.engine.configuration
+            Console.note(
+              "\(model.id) is ready: \(configuration.slots) slots of "
+                + "\(configuration.contextLength) tokens, \(Format.bytes(model.cacheByteCount)) for "
+                + "the KV cache")
+          }
         }
       } catch {
         outcome.withLock { $0 = .failure(error) }
@@ -196,3 +238,5 @@ private final class ShutdownSignals: @unchecked Sendable {  // the sources are t
 
   func stop() { sources.forEach { $0.cancel() } }
 }
+
+extension ServerLog.Form: ExpressibleByArgument {}

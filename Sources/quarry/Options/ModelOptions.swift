@@ -14,6 +14,10 @@ struct SlabArgument: ParsableArguments {
     help: "The slab; without one, the bundled demonstration model Pebble.", completion: .file())
   var slab: String?
 
+  init() {}
+
+  init(slab: String) { self.slab = slab }
+
   /// - Parameter isCancelled: whether to give up; by default Ctrl-C decides.
   func open(pool: WorkerPool, isCancelled: (@Sendable () -> Bool)? = nil) throws -> Slab {
     if let slab {

@@ -31,11 +31,12 @@ struct ServingOptions: ParsableArguments {
 
   /// - Parameters:
   ///   - argument: the slab.
-  ///   - aliases: other names that reach the model.
+  ///   - id: the model's name, with its owner; nil to name it after the file.
+  ///   - count: models that share the memory.
   ///   - maxQueue: requests that may wait for a slot.
   ///   - allowsRequestTemplates: whether requests may bring templates of their own.
   func load(
-    _ argument: SlabArgument, aliases: [String] = [], maxQueue: Int,
+    _ argument: SlabArgument, id: String? = nil, among count: Int = 1, maxQueue: Int,
     allowsRequestTemplates: Bool = false, isCancelled: @escaping @Sendable () -> Bool
   ) throws -> ServedModel {
     let pool = runtime.makePool()
@@ -50,30 +51,52 @@ struct ServingOptions: ParsableArguments {
       model: loaded,
       configuration: EngineConfiguration(
         slots: slots, contextLength: context, cacheType: cache.kv, maxQueue: maxQueue,
-        cacheTiles: try cacheTiles(loaded, context: context)))
-    let name = argument.slab.map {
-      URL(filePath: $0).deletingPathExtension().lastPathComponent
-    }
+        cacheTiles: try cacheTiles(loaded, context: context, among: count)))
     return try ServedModel(
-      engine: engine, name: name ?? "pebble", aliases: aliases, version: "\(slab.rootDigest)",
+      engine: engine, id: id ?? argument.modelID, version: "\(slab.rootDigest)",
       listing: ModelView.json(of: slab),
       allowsRequestTemplates: allowsRequestTemplates)
   }
 
   /// Tiles of the KV cache: what all slots can use, as far as there is memory for it.
-  private func cacheTiles(_ model: Model, context: Int) throws -> Int {
+  private func cacheTiles(_ model: Model, context: Int, among count: Int) throws -> Int {
     let perSlot = CacheBudget.tileCount(context)
     let byteCount = CacheBudget.tileByteCount(model, cache.kv)
     let (wanted, overflow) = perSlot.multipliedReportingOverflow(by: slots)
-    let memory = kvMemory?.byteCount ?? SystemMemory.availableByteCount.map { $0 / 4 * 3 } ?? .max
+    let total = kvMemory?.byteCount ?? SystemMemory.availableByteCount.map { $0 / 4 * 3 } ?? .max
+    let memory = total / count
     let tiles = min(overflow ? .max : wanted, memory / max(1, byteCount))
     if tiles < perSlot {
       throw InputError(
         "the KV cache of one context of \(context) tokens takes "
           + "\(Format.bytes(byteCount.multipliedReportingOverflow(by: perSlot).partialValue)), and "
-          + "there may be \(Format.bytes(memory)); give a smaller --context"
+          + "there may be \(Format.bytes(memory))\(count > 1 ? " for each model" : ""); give a smaller --context"
           + (kvMemory == nil ? "" : " or a larger --kv-memory"))
     }
     return tiles
+  }
+}
+
+/// A model to serve, as `NAME=SLAB` or `OWNER/NAME=SLAB`.
+struct NamedSlab: ExpressibleByArgument {
+  /// `owner/name`.
+  let id: String
+  let slab: SlabArgument
+
+  init?(argument: String) {
+    guard
+      let match = argument.wholeMatch(
+        of: /(?:(?<owner>[A-Za-z0-9._-]+)\/)?(?<name>[A-Za-z0-9._-]+)=(?<path>.+)/)
+    else { return nil }
+    id = "\(match.owner ?? "local")/\(match.name)"
+    slab = SlabArgument(slab: String(match.path))
+  }
+}
+
+extension SlabArgument {
+  /// How a model is called that nobody named.
+  var modelID: String {
+    "local/"
+      + (slab.map { URL(filePath: $0).deletingPathExtension().lastPathComponent } ?? "pebble")
   }
 }

@@ -19,6 +19,7 @@ final class TestServer: Sendable {
   static func with(
     _ model: Model = Models.pebble, slots: Int = 4, context: Int = 2048, maxQueue: Int = 16,
     allowsRequestTemplates: Bool = false, directory: String? = nil,
+    others: [(id: String, model: Model)] = [], logLevel: Logger.Level = .info,
     _ change: (inout ServerOptions) -> Void = { _ in }, _ body: (TestServer) async throws -> Void
   ) async throws {
     var options = ServerOptions(host: "127.0.0.1", port: 0)
@@ -26,7 +27,8 @@ final class TestServer: Sendable {
     change(&options)
     let server = try await TestServer(
       model, options, slots: slots, context: context, maxQueue: maxQueue,
-      allowsRequestTemplates: allowsRequestTemplates, directory: directory)
+      allowsRequestTemplates: allowsRequestTemplates, directory: directory, others: others,
+      logLevel: logLevel)
     do {
       try await body(server)
     } catch {
@@ -38,7 +40,8 @@ final class TestServer: Sendable {
 
   private init(
     _ model: Model, _ options: ServerOptions, slots: Int, context: Int, maxQueue: Int,
-    allowsRequestTemplates: Bool, directory: String?
+    allowsRequestTemplates: Bool, directory: String?, others: [(id: String, model: Model)],
+    logLevel: Logger.Level
   ) async throws {
     let log = Log()
     self.log = log
@@ -46,10 +49,10 @@ final class TestServer: Sendable {
       model: model,
       configuration: EngineConfiguration(slots: slots, contextLength: context, maxQueue: maxQueue))
     self.engine = engine
-    let server = Server(
+    let server = try Server(
       options,
       predictions: try directory.map { try PredictionStore(directory: $0) } ?? PredictionStore(),
-      logger: Logger(label: "test") { _ in RecordingHandler(log: log) })
+      logger: Logger(label: "test") { _ in RecordingHandler(log: log, logLevel: logLevel) })
     self.server = server
     let (ports, output) = AsyncStream<Int>.makeStream()
     let (readiness, ready) = AsyncStream<Void>.makeStream()
@@ -58,11 +61,17 @@ final class TestServer: Sendable {
       try await server.run {
         output.yield($0)
       } load: {
-        try ServedModel(
-          engine: engine, name: "pebble", aliases: ["my/alias"],
-          version: Self.version,
+        let first = try ServedModel(
+          engine: engine, id: "local/pebble", version: Self.version,
           listing: ModelView.json(of: Models.slab),
           allowsRequestTemplates: allowsRequestTemplates)
+        let more = try others.map { id, model in
+          try ServedModel(
+            engine: Engine(
+              model: model, configuration: EngineConfiguration(slots: 2, contextLength: 512)),
+            id: id, version: "version of \(id)")
+        }
+        return ServedModels([first] + more, aliases: ["my/alias"])
       } ready: { _ in
         ready.yield()
       }
@@ -149,7 +158,7 @@ final class Log: Sendable {
 struct RecordingHandler: LogHandler {
   let log: Log
   var metadata: Logger.Metadata = [:]
-  var logLevel = Logger.Level.trace
+  var logLevel = Logger.Level.info
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }
