@@ -41,7 +41,7 @@ public final class HTTPReceiver: Sendable {
       while true {
         let connection = accept(listener, nil, nil)
         if connection < 0 { return }
-        Thread.detachNewThread {
+        Thread.detachNewThread { [weak self] in
           defer { close(connection) }
           guard let self, let request = Self.read(connection) else { return }
           let index = self.kept.withLock {

@@ -13,9 +13,10 @@ extension APIError {
     case EngineError.queueFull: self = .queueFull("\(error)")
     case EngineError.stopped: self = .unavailable("\(error)", retryAfter: 10)
     case InferenceError.contextExceeded(let needed, let limit):
+      // In words that LangChain and LiteLLM know such a prompt by.
       self = .invalid(
-        "the prompt has \(needed - 1) tokens, which leaves no room for an answer in the context of "
-          + "\(limit)", "messages", code: "context_length_exceeded")
+        "the prompt is too long: \(needed - 1) tokens leave no room for an answer in the context of "
+          + "\(limit)", code: "context_length_exceeded")
     case InferenceError.emptyPrompt: self = .invalid("the prompt is empty", "prompt")
     case InferenceError.tokenOutOfRange: self = .invalid("\(error)", "prompt")
     case InferenceError.noCandidates: self = .invalid("\(error)", "logit_bias")

@@ -77,8 +77,9 @@ struct CogSchema {
       "context": .object([
         "type": "object", "additionalProperties": .object(["type": "string"]),
       ]),
+      "webhook": .object(["type": "string", "nullable": true]),
       "webhook_events_filter": .object([
-        "type": "array", "items": reference("WebhookEvent"),
+        "type": "array", "items": reference("WebhookEvent"), "nullable": true,
       ]),
     ])
 

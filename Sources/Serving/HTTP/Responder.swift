@@ -160,7 +160,9 @@ struct Responder: HTTPResponder {
     for (name, value) in response.headers {
       if let name = HTTPField.Name(name) { headers[name] = value }
     }
-    if [408, 413, 503].contains(response.status) { headers[.connection] = "close" }
+    // Not after a body that is too large: what still comes of it is read and thrown away, within the
+    // bounds of the guard, or the client would lose the answer with the connection.
+    if [408, 503].contains(response.status) { headers[.connection] = "close" }
     return Response(
       status: HTTPResponse.Status(code: response.status), headers: headers, body: content)
   }
