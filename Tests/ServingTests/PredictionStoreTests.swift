@@ -45,7 +45,7 @@ import Testing
       let kept = try #require(try await store.find("succeeded"))
       #expect(kept.output == ["x", "\u{e4}"] && kept.input["prompt"] == "secret words")
       #expect(try await store.find("canceled")?.status == .canceled)
-      #expect(try await store.count() == 4)
+      #expect(try await store.count(version: kept.version) == 4)
       let mode = try FileManager.default.attributesOfItem(atPath: path + "/predictions.sqlite")
       #expect(mode[.posixPermissions] as? Int == 0o600)
     }

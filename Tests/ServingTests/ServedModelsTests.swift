@@ -1,4 +1,5 @@
 import JSON
+import Logging
 import TestSupport
 import Testing
 
@@ -38,7 +39,7 @@ struct ServedModelsTests {
   }
 
   @Test func theServicesNameIsThatOfAModelThatHasIt() async throws {
-    try await withTwo(id: Self.service) { server in
+    try await withTwo(id: Self.service) { (server) async throws in
       #expect(try await answer(server, .string(Self.service)) == "Hello there")
       #expect(try await answer(server, nil) != "Hello there")
     }

@@ -132,7 +132,7 @@ final class API: Sendable {
 
   private static let routes = openAIRoutes + replicateRoutes + cogRoutes + pageRoutes
 
-  private static let openAIRoutes: [Route] = [
+  static let openAIRoutes: [Route] = [
     Route(method: "GET", path: ["health"]) { api, _ in
       _ = try api.models()
       return .json(["status": "ok"])
@@ -142,6 +142,13 @@ final class API: Sendable {
         body: .text(
           Metrics.text(try api.models()),
           type: "text/plain; version=0.0.4; charset=utf-8"))
+    },
+    Route(method: "GET", path: ["v1", "openapi.json"]) { api, _ in
+      .json(
+        APIDocument(
+          options: api.options,
+          allowsTemplates: try api.models().standard.allowsRequestTemplates
+        ).json)
     },
     post(["v1", "chat", "completions"]) {
       try await ChatCompletions($0, model: $1).respond()

@@ -30,65 +30,16 @@ struct RequestFields {
     .invalid("\(path)\(name) must be \(expected)", path + name)
   }
 
-  private func read<T>(
-    _ name: String, _ expected: String, _ convert: (JSONValue) -> T?
-  ) throws(APIError) -> T? {
-    guard let value = self[name] else { return nil }
-    guard let result = convert(value) else { throw wrong(name, expected) }
+  /// A field's value; nil where it is missing.
+  func read<T>(_ field: RequestField<T>) throws(APIError) -> T? {
+    guard let value = self[field.name] else { return nil }
+    guard let result = field.convert(value) else { throw wrong(field.name, field.expected) }
     return result
   }
 
-  func string(_ name: String) throws(APIError) -> String? {
-    try read(name, "a string", \.string)
-  }
+  func string(_ name: String) throws(APIError) -> String? { try read(.string(name)) }
 
-  func bool(_ name: String) throws(APIError) -> Bool? {
-    try read(name, "true or false", \.bool)
-  }
-
-  func object(_ name: String) throws(APIError) -> JSONObject? {
-    try read(name, "an object", \.object)
-  }
-
-  func array(_ name: String) throws(APIError) -> [JSONValue]? {
-    try read(name, "an array", \.array)
-  }
-
-  func integer(
-    _ name: String, _ range: ClosedRange<Int> = .min ... .max
-  ) throws(APIError) -> Int? {
-    let bounds =
-      range.lowerBound == .min
-      ? ""
-      : range.upperBound == .max
-        ? " of at least \(range.lowerBound)" : " from \(range.lowerBound) to \(range.upperBound)"
-    return try read(name, "a whole number" + bounds) {
-      guard let value = $0.integer ?? $0.double.flatMap({ Int(exactly: $0) }) else { return nil }
-      return range.contains(value) ? value : nil
-    }
-  }
-
-  func number(_ name: String, _ range: ClosedRange<Double>) throws(APIError) -> Double? {
-    try read(name, "a number from \(range.lowerBound) to \(range.upperBound)") {
-      $0.double.flatMap { range.contains($0) ? $0 : nil }
-    }
-  }
-
-  /// A string, or an array of at most `limit` strings, none of them empty or longer than 4096 bytes.
-  func strings(_ name: String, limit: Int) throws(APIError) -> [String]? {
-    try read(name, "a string or an array of at most \(limit) strings of 1 to 4096 bytes") {
-      let texts =
-        $0.string.map { [$0] }
-        ?? $0.array.flatMap { values -> [String]? in
-          let texts = values.compactMap(\.string)
-          return texts.count == values.count ? texts : nil
-        }
-      guard let texts, texts.count <= limit,
-        texts.allSatisfy({ (1...4096).contains($0.utf8.count) })
-      else { return nil }
-      return texts
-    }
-  }
+  func array(_ name: String) throws(APIError) -> [JSONValue]? { try read(.array(name)) }
 
   /// Refuses fields whose silent loss would change what the request means.
   func refuse(_ names: [String]) throws(APIError) {

@@ -3,18 +3,35 @@ import Tokenization
 
 /// `POST /tokenize` and `POST /detokenize`.
 enum Tokens {
+  enum Field {
+    static let content = RequestField.string("content")
+    static let withPieces = RequestField.bool("with_pieces")
+    static let tokens = RequestField<[TokenID]>(
+      "tokens", "an array of token ids",
+      [
+        "type": "array",
+        "items": .object([
+          "type": "integer", "minimum": 0, "maximum": .integer(Int(TokenID.max)),
+        ]),
+      ]
+    ) { value in
+      let ids = value.array?.map { $0.integer.flatMap(TokenID.init(exactly:)) }
+      return ids.flatMap { $0.contains(nil) ? nil : $0.compactMap { $0 } }
+    }
+  }
+
   /// The ids of `content`, or of what the template makes of `messages`; with `with_pieces`, how the
   /// vocabulary spells them.
   static func tokenize(_ fields: RequestFields, model: ServedModel) throws -> APIResponse {
     let text: String
-    if let content = try fields.string("content") {
+    if let content = try fields.read(Field.content) {
       text = content
     } else if fields["messages"] != nil {
       text = try ChatPrompt(fields, model: model).render(model)
     } else {
-      throw fields.wrong("content", "a string; messages may stand in its place")
+      throw fields.wrong(Field.content.name, "a string; messages may stand in its place")
     }
-    let withPieces = try fields.bool("with_pieces") ?? false
+    let withPieces = try fields.read(Field.withPieces) ?? false
     let tokens = try model.tokenizer.encode(text).map { id -> JSONValue in
       guard withPieces else { return .integer(Int(id)) }
       // Not every token is whole characters.
@@ -29,13 +46,9 @@ enum Tokens {
 
   /// The text of `tokens`.
   static func detokenize(_ fields: RequestFields, model: ServedModel) throws -> APIResponse {
-    let tokens = try fields.array("tokens")?.map { value in
-      guard let id = value.integer.flatMap(TokenID.init(exactly:)) else {
-        throw fields.wrong("tokens", "an array of token ids")
-      }
-      return id
+    guard let tokens = try fields.read(Field.tokens) else {
+      throw fields.wrong(Field.tokens.name, Field.tokens.expected)
     }
-    guard let tokens else { throw fields.wrong("tokens", "an array of token ids") }
     return .json(["content": .string(try model.tokenizer.decode(tokens))])
   }
 }

@@ -81,8 +81,10 @@ struct BatchInput {
       else {
         throw fields.wrong("url", Endpoint.allCases.map(\.rawValue).joined(separator: " or "))
       }
-      guard let body = try fields.object("body") else { throw fields.wrong("body", "an object") }
-      if try RequestFields(body, path: "body.").bool("stream") == true {
+      guard let body = try fields.read(.object("body")) else {
+        throw fields.wrong("body", "an object")
+      }
+      if try RequestFields(body, path: "body.").read(SamplingFields.Field.stream) == true {
         throw APIError.unsupported("answers of a batch are no streams", "body.stream")
       }
       return Request(customID: id, outcome: .success((endpoint, body)))

@@ -4,7 +4,7 @@ import Tokenization
 
 /// The conversation of a request, checked, and the prompt that a model's template makes of it.
 struct ChatPrompt {
-  private static let roles: Set<String> = ["system", "developer", "user", "assistant", "tool"]
+  static let roles = ["system", "developer", "user", "assistant", "tool"]
   /// Messages, tools and documents of a request, of each at most.
   static let limit = 4096
   /// Bytes of a template that a request brings.
@@ -29,8 +29,8 @@ struct ChatPrompt {
     }
     self.template = template
     try fields.refuse(["functions", "function_call"])
-    guard let list = try fields.array("messages"), (1...Self.limit).contains(list.count) else {
-      throw fields.wrong("messages", "an array of 1 to \(Self.limit) messages")
+    guard let list = try fields.read(Field.messages) else {
+      throw fields.wrong(Field.messages.name, Field.messages.expected)
     }
     var messages: [JSONValue] = []
     for (index, value) in list.enumerated() {
@@ -42,12 +42,9 @@ struct ChatPrompt {
       throw .unsupported("the chat template of this model takes no tools", "tools")
     }
     self.tools = tools
-    documents = try fields.array("documents")
-    guard documents?.count ?? 0 <= Self.limit else {
-      throw fields.wrong("documents", "an array of at most \(Self.limit) documents")
-    }
+    documents = try fields.read(Field.documents)
     variables = try Self.variables(fields)
-    addGenerationPrompt = try fields.bool("add_generation_prompt") ?? true
+    addGenerationPrompt = try fields.read(Field.addGenerationPrompt) ?? true
   }
 
   /// - Throws: `TemplateError`.
@@ -64,7 +61,7 @@ struct ChatPrompt {
   private static func template(
     _ fields: RequestFields, _ model: ServedModel
   ) throws(APIError) -> ChatTemplate? {
-    guard let source = try fields.string("chat_template") else { return nil }
+    guard let source = try fields.read(Field.template) else { return nil }
     guard model.allowsRequestTemplates else {
       throw .unsupported(
         "templates of requests run only on a server started with --allow-request-templates",
@@ -141,22 +138,23 @@ struct ChatPrompt {
   }
 
   private static func tools(_ fields: RequestFields) throws(APIError) -> [JSONValue]? {
-    if try fields.bool("parallel_tool_calls") == false {
+    if try fields.read(Field.parallelToolCalls) == false {
       throw .unsupported("the number of tool calls cannot be limited", "parallel_tool_calls")
     }
-    let tools = try fields.array("tools") ?? []
-    guard tools.count <= limit,
+    let tools = try fields.read(Field.tools) ?? []
+    guard
       tools.allSatisfy({
         $0["type"]?.string == "function" && $0["function"]?["name"]?.string != nil
       })
-    else { throw fields.wrong("tools", "an array of functions, each with function.name") }
-    switch fields["tool_choice"] {
+    else { throw fields.wrong(Field.tools.name, Field.tools.expected) }
+    switch try fields.read(Field.toolChoice) {
     case nil: break
     case .string("auto"): break
     case .string("none"): return nil
     default:
       throw .unsupported(
-        "tool_choice may be \"auto\" or \"none\": calls cannot be enforced", "tool_choice")
+        "tool_choice may be \(Field.toolChoice.expected): calls cannot be enforced",
+        Field.toolChoice.name)
     }
     return tools.isEmpty ? nil : tools
   }
@@ -164,16 +162,13 @@ struct ChatPrompt {
   /// What templates may know of thinking under several names, and what the request names itself.
   private static func variables(_ fields: RequestFields) throws(APIError) -> JSONObject {
     var variables = JSONObject()
-    if let effort = try fields.string("reasoning_effort") {
-      guard ["none", "minimal", "low", "medium", "high", "xhigh"].contains(effort) else {
-        throw fields.wrong("reasoning_effort", "none, minimal, low, medium, high or xhigh")
-      }
+    if let effort = try fields.read(Field.reasoningEffort) {
       variables = [
         "thinking": .bool(effort != "none"), "enable_thinking": .bool(effort != "none"),
         "reasoning_effort": .string(effort),
       ]
     }
-    for (name, value) in try fields.object("chat_template_kwargs")?.members ?? [] {
+    for (name, value) in try fields.read(Field.variables)?.members ?? [] {
       if ["messages", "tools", "documents", "add_generation_prompt"].contains(name) {
         throw .invalid("chat_template_kwargs may not hold \(name)", "chat_template_kwargs")
       }

@@ -61,10 +61,6 @@ struct CogSchema {
     "type": "string", "enum": .array(["start", "output", "logs", "completed"]),
   ]
 
-  private static func reference(_ name: String) -> JSONValue {
-    .object(["$ref": .string("#/components/schemas/\(name)")])
-  }
-
   private static func object(_ title: JSONValue, _ properties: JSONObject) -> JSONObject {
     ["title": title, "type": "object", "properties": .object(properties)]
   }
@@ -73,13 +69,13 @@ struct CogSchema {
     "PredictionRequest",
     [
       "id": .object(["type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"]),
-      "input": reference("Input"),
+      "input": OpenAPI.reference("Input"),
       "context": .object([
         "type": "object", "additionalProperties": .object(["type": "string"]),
       ]),
       "webhook": .object(["type": "string", "nullable": true]),
       "webhook_events_filter": .object([
-        "type": "array", "items": reference("WebhookEvent"), "nullable": true,
+        "type": "array", "items": OpenAPI.reference("WebhookEvent"), "nullable": true,
       ]),
     ])
 
@@ -90,9 +86,9 @@ struct CogSchema {
     return object(
       "PredictionResponse",
       [
-        "id": text, "version": text, "status": reference("Status"), "input": things,
+        "id": text, "version": text, "status": OpenAPI.reference("Status"), "input": things,
         "output": .object([
-          "allOf": .array([reference("Output")]), "nullable": true,
+          "allOf": .array([OpenAPI.reference("Output")]), "nullable": true,
         ]),
         "logs": text, "error": text, "metrics": things, "created_at": time, "started_at": time,
         "completed_at": time,
@@ -105,7 +101,7 @@ struct CogSchema {
       "detail": .object([
         "oneOf": .array([
           .object(["type": "string"]),
-          .object(["type": "array", "items": reference("ValidationError")]),
+          .object(["type": "array", "items": OpenAPI.reference("ValidationError")]),
         ])
       ])
     ])
@@ -122,7 +118,9 @@ struct CogSchema {
   private var paths: JSONObject {
     let answer = Self.answer("PredictionResponse")
     let wrong = Self.answer("HTTPValidationError")
-    let body: JSONValue = .object(["content": Self.content(Self.reference("PredictionRequest"))])
+    let body: JSONValue = .object([
+      "content": OpenAPI.content(OpenAPI.reference("PredictionRequest"))
+    ])
     let id: JSONValue = .object([
       "name": "prediction_id", "in": "path", "required": true,
       "schema": .object(["type": "string"]),
@@ -159,14 +157,10 @@ struct CogSchema {
     ]
   }
 
-  private static func content(_ schema: JSONValue) -> JSONValue {
-    .object(["application/json": .object(["schema": schema])])
-  }
-
   private static func answer(_ name: String?) -> JSONValue {
     .object([
       "description": .string(name ?? "An object"),
-      "content": content(name.map(reference) ?? .object(["type": "object"])),
+      "content": OpenAPI.content(name.map(OpenAPI.reference) ?? OpenAPI.anyObject),
     ])
   }
 }

@@ -11,6 +11,16 @@ struct ChatCompletions {
   private let id = Identifiers.make("chatcmpl-")
   private let created = Identifiers.now
 
+  /// The fields that are read besides those of ``ChatPrompt`` and ``SamplingFields``.
+  enum Field {
+    static let maxCompletionTokens = RequestField.integer("max_completion_tokens", 1 ... .max)
+    static let maxTokens = RequestField.integer("max_tokens", 1 ... .max)
+    static let logprobs = RequestField.bool("logprobs")
+    static let topLogprobs = RequestField.integer("top_logprobs", 0...20)
+
+    static let all: [any DescribedField] = [maxCompletionTokens, maxTokens, logprobs, topLogprobs]
+  }
+
   /// - Throws: ``APIError``.
   init(_ fields: RequestFields, model: ServedModel) throws(APIError) {
     self.model = model
@@ -20,14 +30,14 @@ struct ChatCompletions {
     if let modalities = fields["modalities"], modalities != .array(["text"]) {
       throw .unsupported("modalities may be [\"text\"]", "modalities")
     }
-    let top = try fields.integer("top_logprobs", 0...20)
-    let wantsLogprobs = try fields.bool("logprobs") ?? false
+    let top = try fields.read(Field.topLogprobs)
+    let wantsLogprobs = try fields.read(Field.logprobs) ?? false
     if top != nil, !wantsLogprobs {
       throw .invalid("top_logprobs needs logprobs: true", "top_logprobs")
     }
     let limit = model.engine.configuration.contextLength
-    var maxTokens = try fields.integer("max_completion_tokens", 1 ... .max)
-    if maxTokens == nil { maxTokens = try fields.integer("max_tokens", 1 ... .max) }
+    var maxTokens = try fields.read(Field.maxCompletionTokens)
+    if maxTokens == nil { maxTokens = try fields.read(Field.maxTokens) }
     sampling = try SamplingFields(
       fields, model: model, maxTokens: min(maxTokens ?? limit, limit),
       logprobs: wantsLogprobs ? top ?? 0 : nil)

@@ -14,17 +14,48 @@ struct Completions {
   private let id = Identifiers.make("cmpl-")
   private let created = Identifiers.now
 
+  /// The fields that are read besides those of ``SamplingFields``.
+  enum Field {
+    static let suffix = RequestField.string("suffix")
+    static let echo = RequestField.bool("echo")
+    static let logprobs = RequestField.integer("logprobs", 0...20)
+    /// None at all only where the prompt comes back.
+    static let maxTokens = RequestField.integer("max_tokens", 0 ... .max)
+    static let prompt = RequestField<JSONValue>(
+      "prompt", "a string, an array of strings, of token ids or of arrays of token ids",
+      ["oneOf": .array(promptForms.map { .object($0) })]
+    ) { $0 }
+
+    private static let text: JSONObject = ["type": "string"]
+    private static let token: JSONObject = [
+      "type": "integer", "minimum": 0, "maximum": .integer(Int(TokenID.max)),
+    ]
+    private static let promptForms = [
+      text, list(text, ChatPrompt.limit), list(token), list(list(token), ChatPrompt.limit),
+    ]
+
+    private static func list(_ items: JSONObject, _ limit: Int? = nil) -> JSONObject {
+      [
+        "type": "array", "items": .object(items), "minItems": 1,
+        "maxItems": limit.map { .integer($0) },
+      ]
+    }
+
+    static let all: [any DescribedField] = [prompt, suffix, echo, logprobs, maxTokens]
+  }
+
   /// - Throws: ``APIError``, `TokenizerError`.
   init(_ fields: RequestFields, model: ServedModel) throws {
     self.model = model
     name = try fields.string("model") ?? model.id
-    if let suffix = try fields.string("suffix"), !suffix.isEmpty {
+    if let suffix = try fields.read(Field.suffix), !suffix.isEmpty {
       throw APIError.unsupported("texts cannot be filled in before a suffix", "suffix")
     }
     prompts = try Self.prompts(fields, model: model)
-    echoes = try fields.bool("echo") ?? false
-    let logprobs = try fields.integer("logprobs", 0...20)
-    let maxTokens = try fields.integer("max_tokens", (echoes ? 0 : 1) ... .max) ?? 16
+    echoes = try fields.read(Field.echo) ?? false
+    let logprobs = try fields.read(Field.logprobs)
+    let maxTokens =
+      try fields.read(echoes ? Field.maxTokens : .integer(Field.maxTokens.name, 1 ... .max)) ?? 16
     generates = maxTokens > 0
     let limit = model.engine.configuration.contextLength
     sampling = try SamplingFields(
@@ -33,7 +64,7 @@ struct Completions {
 
   /// A text, tokens, or an array of either.
   private static func prompts(_ fields: RequestFields, model: ServedModel) throws -> [[TokenID]] {
-    let expected = "a string, an array of strings, of token ids or of arrays of token ids"
+    let (name, expected) = (Field.prompt.name, Field.prompt.expected)
     func tokens(_ value: JSONValue) throws -> [TokenID] {
       if let text = value.string {
         if !text.isEmpty { return try model.tokenizer.encode(text) }
@@ -43,18 +74,18 @@ struct Completions {
         }
         return try model.tokenizer.encode(start)
       }
-      guard let ids = value.array else { throw fields.wrong("prompt", expected) }
+      guard let ids = value.array else { throw fields.wrong(name, expected) }
       return try ids.map { id in
         guard let token = id.integer.flatMap(TokenID.init(exactly:)) else {
-          throw fields.wrong("prompt", expected)
+          throw fields.wrong(name, expected)
         }
         return token
       }
     }
-    guard let prompt = fields["prompt"] else { throw fields.wrong("prompt", expected) }
+    guard let prompt = try fields.read(Field.prompt) else { throw fields.wrong(name, expected) }
     guard let list = prompt.array, list.first?.integer == nil else { return [try tokens(prompt)] }
     guard (1...ChatPrompt.limit).contains(list.count) else {
-      throw fields.wrong("prompt", expected)
+      throw fields.wrong(name, expected)
     }
     return try list.map(tokens)
   }

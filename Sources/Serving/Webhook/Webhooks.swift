@@ -86,8 +86,8 @@ final class Webhooks: Sendable {
       case .refused: (reason, isFinal) = ("private addresses are not called", true)
       case .failed(let text): reason = text
       }
-      let sleeps = isFinal || stop.isSet ? nil : try? await Task.sleep(for: delay)
-      guard sleeps != nil else {
+      if !isFinal, !stop.isSet { isFinal = (try? await Task.sleep(for: delay)) == nil }
+      if isFinal || stop.isSet {
         var metadata = place(prediction, webhook)
         metadata["reason"] = "\(reason ?? "")"
         logger.warning("a webhook was not delivered", metadata: metadata)

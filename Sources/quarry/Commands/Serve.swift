@@ -24,7 +24,8 @@ struct Serve: ParsableCommand {
         GET  /v1/models, /v1/models/ID, /v1/models/ID/versions, /v1/webhooks/default/secret
         POST /tokenize, /detokenize, /apply-template
         POST /predictions, /predictions/N/cancel, /shutdown; PUT /predictions/N (Cog's)
-        GET  /openapi.json, /health-check (Cog's), /health, /metrics
+        GET  /v1/openapi.json: all of these in detail; /openapi.json, /health-check: Cog's
+        GET  /health, /metrics
         GET  /inspect: what the model is; / in a browser: a page to try it on
 
       A model is called local/NAME, after the slab's file, unless --model names it. The first one \

@@ -68,7 +68,8 @@ final class TestServer: Sendable {
         let more = try others.map { id, model in
           try ServedModel(
             engine: Engine(
-              model: model, configuration: EngineConfiguration(slots: 2, contextLength: 512)),
+              model: model,
+              configuration: EngineConfiguration(slots: 2, contextLength: 512, maxQueue: 8)),
             id: id, version: "version of \(id)")
         }
         return ServedModels([first] + more, aliases: ["my/alias"])
