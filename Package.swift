@@ -13,6 +13,7 @@ let package = Package(
   name: "quarry",
   products: [
     .executable(name: "quarry", targets: ["quarry"]),
+    .library(name: "QuarryKit", targets: ["QuarryKit"]),
     .library(name: "Serving", targets: ["Serving"]),
     .library(name: "Inference", targets: ["Inference"]),
     .library(name: "Conversion", targets: ["Conversion"]),
@@ -61,9 +62,14 @@ let package = Package(
       ],
       resources: [.embedInCode("Calibration/Text/calibration.txt")], swiftSettings: swift),
     .target(
+      name: "QuarryKit",
+      dependencies: ["TensorCore", "JSON", "ModelFiles", "Tokenization", "Inference"],
+      swiftSettings: swift),
+    .target(
       name: "Serving",
       dependencies: [
-        "TensorCore", "JSON", "ModelFiles", "Tokenization", "Inference", "CCrypto", "CCurl",
+        "TensorCore", "JSON", "ModelFiles", "Tokenization", "Inference", "QuarryKit", "CCrypto",
+        "CCurl",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "GRDB", package: "GRDB.swift"),
@@ -85,7 +91,7 @@ let package = Package(
       name: "quarry",
       dependencies: [
         "TensorCore", "JSON", "ModelFiles", "Tokenization", "Quantization", "Inference",
-        "Conversion", "Serving", "Pebble",
+        "Conversion", "QuarryKit", "Serving", "Pebble",
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -122,11 +128,25 @@ let package = Package(
         "TestSupport",
       ],
       swiftSettings: swift),
+    .target(
+      name: "TestModels",
+      dependencies: [
+        "Conversion", "Inference", "ModelFiles", "Pebble", "TensorCore", "TestSupport",
+        "Tokenization",
+      ],
+      path: "Tests/TestModels", swiftSettings: swift),
+    .testTarget(
+      name: "QuarryKitTests",
+      dependencies: [
+        "QuarryKit", "Inference", "ModelFiles", "Tokenization", "TensorCore", "TestModels",
+        "TestSupport",
+      ],
+      swiftSettings: swift),
     .testTarget(
       name: "ServingTests",
       dependencies: [
-        "Serving", "Inference", "Conversion", "Pebble", "ModelFiles", "Tokenization", "TensorCore",
-        "JSON", "TestSupport", .product(name: "Logging", package: "swift-log"),
+        "Serving", "QuarryKit", "Inference", "ModelFiles", "Tokenization", "TensorCore", "JSON",
+        "TestModels", "TestSupport", .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: swift),
     .testTarget(

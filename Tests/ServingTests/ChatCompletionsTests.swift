@@ -1,6 +1,8 @@
 import Foundation
 import Inference
 import JSON
+import QuarryKit
+import TestModels
 import TestSupport
 import Testing
 import Tokenization

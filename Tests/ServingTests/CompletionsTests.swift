@@ -1,5 +1,6 @@
 import Inference
 import JSON
+import TestModels
 import TestSupport
 import Testing
 import Tokenization

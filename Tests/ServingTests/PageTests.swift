@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import ModelFiles
+import TestModels
 import TestSupport
 import Testing
 

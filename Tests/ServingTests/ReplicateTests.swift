@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import QuarryKit
 import TestSupport
 import Testing
 

@@ -2,6 +2,7 @@ import Foundation
 import Inference
 import JSON
 import Logging
+import QuarryKit
 import Synchronization
 import TestSupport
 import Testing

@@ -1,6 +1,7 @@
 import Foundation
 import Inference
 import JSON
+import QuarryKit
 import Synchronization
 
 /// Answers requests, whatever carries them: the routes, and whether there is a model yet.

@@ -1,5 +1,6 @@
 import Inference
 import JSON
+import QuarryKit
 import Tokenization
 
 extension APIError {

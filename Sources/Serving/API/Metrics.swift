@@ -1,3 +1,5 @@
+import QuarryKit
+
 /// What an engine has done, in the text format of Prometheus.
 enum Metrics {
   /// - Parameter models: each with a label of its own.

@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import ModelFiles
+import QuarryKit
 import Synchronization
 
 /// Answers the requests of a file, many at once, and writes the answers into another.

@@ -1,5 +1,6 @@
 import Inference
 import JSON
+import QuarryKit
 import Tokenization
 
 /// The conversation of a request, checked, and the prompt that a model's template makes of it.

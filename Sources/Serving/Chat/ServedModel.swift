@@ -1,6 +1,7 @@
 import Inference
 public import JSON
 import ModelFiles
+public import QuarryKit
 import Tokenization
 
 /// A model as the APIs see it: its names, and what its prompts and answers look like.

@@ -1,3 +1,5 @@
+import QuarryKit
+
 /// The models of a server, and the names that reach them.
 public struct ServedModels: Sendable {
   /// The first one answers whoever names none.

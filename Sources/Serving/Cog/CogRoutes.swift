@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import QuarryKit
 
 extension API {
   static let cogRoutes: [Route] = [

@@ -1,6 +1,7 @@
 import Hummingbird
 import JSON
 import Logging
+import QuarryKit
 
 /// A request's line in the log: what was asked, how it went and how long it took; of what was said,
 /// the prompts, where the log tells everything.

@@ -3,6 +3,7 @@ import Hummingbird
 import HummingbirdCore
 public import Logging
 import NIOCore
+import QuarryKit
 import ServiceLifecycle
 import Synchronization
 

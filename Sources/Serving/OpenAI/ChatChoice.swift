@@ -1,5 +1,6 @@
 import Inference
 import JSON
+import QuarryKit
 import Tokenization
 
 /// One choice of a chat completion on its way: what its events have come to.

@@ -1,4 +1,5 @@
 import Inference
+import QuarryKit
 
 /// The events of several choices, as they come, each with the index of its choice.
 struct ChoiceEvents: Sendable {

@@ -1,5 +1,6 @@
 import Inference
 import JSON
+import QuarryKit
 import Tokenization
 
 /// One choice of a completion on its way: the text and the log-probabilities that nobody has been told

@@ -1,5 +1,6 @@
 import Inference
 import JSON
+import QuarryKit
 import Tokenization
 
 /// `POST /v1/completions`: texts that go on from prompts as they are.

@@ -1,6 +1,7 @@
 import Inference
 import JSON
 import ModelFiles
+import QuarryKit
 import Tokenization
 
 /// What requests of `/v1/chat/completions` and `/v1/completions` have in common.

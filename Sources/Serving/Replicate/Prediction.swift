@@ -1,6 +1,7 @@
 import Foundation
 import Inference
 import JSON
+import QuarryKit
 import Synchronization
 
 /// What happens to a prediction.

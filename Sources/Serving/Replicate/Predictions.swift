@@ -1,6 +1,7 @@
 import Foundation
 import JSON
 import Logging
+import QuarryKit
 import Synchronization
 
 /// All predictions: those that run, and those that are kept.

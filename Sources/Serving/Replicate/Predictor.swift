@@ -1,5 +1,6 @@
 import Inference
 import JSON
+import QuarryKit
 import Tokenization
 
 /// What the engine does for a prediction.

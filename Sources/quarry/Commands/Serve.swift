@@ -4,6 +4,7 @@ import Foundation
 import Inference
 import Logging
 import ModelFiles
+import QuarryKit
 import Serving
 import Synchronization
 import TensorCore

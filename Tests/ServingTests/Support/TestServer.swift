@@ -2,7 +2,9 @@ import Foundation
 import Inference
 import JSON
 import Logging
+import QuarryKit
 import Synchronization
+import TestModels
 import TestSupport
 
 @testable import Serving

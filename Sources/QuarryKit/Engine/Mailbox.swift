@@ -60,14 +60,17 @@ final class Mailbox: @unchecked Sendable {  // everything that changes is under 
 
   func close() { locked { isClosed = true } }
 
+  /// Asks the engine's thread to end.
   func stop() {
     locked {
       isClosed = true
       isStopping = true
       condition.broadcast()
-      while !hasEnded { condition.wait() }
     }
   }
+
+  /// Waits until it has.
+  func waitForEnd() { locked { while !hasEnded { condition.wait() } } }
 
   func end() {
     locked {

@@ -1,8 +1,8 @@
 import Foundation
 
 /// Threads for work that would keep Swift's own from others.
-enum WorkThread {
-  static func start(name: String = "work", _ work: @escaping @Sendable () -> Void) {
+package enum WorkThread {
+  package static func start(name: String = "work", _ work: @escaping @Sendable () -> Void) {
     let thread = Thread(block: work)
     thread.name = name
     thread.stackSize = 8 << 20

@@ -73,7 +73,13 @@ public final class Engine: Sendable {
   public func close() { mailbox.close() }
 
   /// Ends all requests with ``EngineError/stopped`` and waits for the thread to end.
-  public func stop() { mailbox.stop() }
+  public func stop() {
+    mailbox.stop()
+    mailbox.waitForEnd()
+  }
+
+  /// As ``stop()``, without waiting: the thread, and with it the model, go when their step is done.
+  public func abandon() { mailbox.stop() }
 
   /// Requests that run or wait.
   public var requestCount: Int { mailbox.count }

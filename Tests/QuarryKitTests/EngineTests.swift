@@ -1,10 +1,11 @@
 import Inference
 import TensorCore
+import TestModels
 import TestSupport
 import Testing
 import Tokenization
 
-@testable import Serving
+@testable import QuarryKit
 
 @Suite struct EngineTests {
   /// What a request led to.
