@@ -1,3 +1,5 @@
+import Inference
+
 /// The text of an answer, piece by piece as it is computed.
 ///
 /// Whoever stops reading ends the computation. Read by one task only.

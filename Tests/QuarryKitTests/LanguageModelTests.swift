@@ -4,6 +4,7 @@ import ModelFiles
 import TestModels
 import TestSupport
 import Testing
+import Tokenization
 
 @testable import QuarryKit
 

@@ -1,3 +1,4 @@
+import Foundation
 import JSON
 import Logging
 import TestSupport
@@ -66,8 +67,8 @@ struct ServedModelsTests {
   @Test func predictionsByNameAndByVersion() async throws {
     try await withTwo { server in
       for body in [
-        ["version": "version of other/scripted"], ["version": .string(Self.scripted)],
-        ["version": .string("\(Self.scripted):version of other/scripted")],
+        ["version": .string(TestServer.otherVersion)], ["version": .string(Self.scripted)],
+        ["version": .string("\(Self.scripted):\(TestServer.otherVersion)")],
       ] as [JSONObject] {
         var body = body
         body["input"] = .object(["prompt": "Hi"])
@@ -92,7 +93,7 @@ struct ServedModelsTests {
       _ = try await server.json(
         "/v1/completions", ["prompt": .array(["one", "two"]), "n": 2, "max_tokens": 1])
       _ = try await server.prediction(["prompt": "three", "max_tokens": 1])
-      let prompts = server.log.text.split(separator: "\n").filter { $0.hasPrefix("debug prompt") }
+      let prompts = server.log.text.components(separatedBy: "debug prompt").dropFirst()
       #expect(prompts.count == 4, "once for all choices")
       for (prompt, word) in zip(prompts, ["Hi", "one", "two", "three"]) {
         #expect(prompt.contains(word) && prompt.contains("\"request\": req_"))

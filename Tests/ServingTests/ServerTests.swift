@@ -238,6 +238,25 @@ import Testing
     }
   }
 
+  /// More than fits into the buffers on the way.
+  @Test(arguments: ["", "Connection: close\r\n"])
+  func whoWritesBeforeReadingSeesTheRefusal(header: String) async throws {
+    try await TestServer.with {
+      $0.bodyLimit = 10 << 20
+    } _: { server in
+      let (port, count) = (server.port, 18 << 20)
+      try await TestServer.onThread {
+        let client = try HTTPClient(port: port)
+        client.send(
+          "POST /tokenize HTTP/1.1\r\nHost: localhost\r\n\(header)Content-Length: \(count)\r\n\r\n")
+        let start = ContinuousClock.now
+        client.send(Array(repeating: 0x20, count: count))
+        #expect(try client.response().status == 413)
+        #expect(ContinuousClock.now - start < .seconds(20), "not by the guard's deadline")
+      }
+    }
+  }
+
   @Test func idleConnectionsAndEndlessHeadsAreClosed() async throws {
     try await TestServer.with {
       $0.idleTimeout = 1

@@ -3,15 +3,21 @@ import NIOHTTPTypes
 import Synchronization
 
 /// Watches a connection: closes it when the client leaves, even if only in one direction, or when it
-/// takes too long over a request or sends far too much of one.
-final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
+/// takes too long over a request or sends far too much of one. Of a request that is answered before it
+/// has arrived, the rest is thrown away: a client that writes before it reads would never see the answer.
+final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
   typealias InboundOut = HTTPRequestPart
+  typealias OutboundIn = HTTPResponsePart
+  typealias OutboundOut = HTTPResponsePart
 
   private let deadline: TimeAmount
   private let byteLimit: Int
   private var timer: Scheduled<Void>?
   private var byteCount = 0
+  /// Whether there is more to come of the request, and whether it has been answered all the same.
+  private var isReceiving = false
+  private var isDraining = false
   /// Told when the connection is closed.
   let departure = Departure()
 
@@ -26,15 +32,33 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch unwrapInboundIn(data) {
     case .head:
-      byteCount = 0
+      (byteCount, isReceiving, isDraining) = (0, true, false)
       let channel = context.channel
       timer = context.eventLoop.scheduleTask(in: deadline) { channel.close(promise: nil) }
     case .body(let bytes):
       byteCount += bytes.readableBytes
       if byteCount > byteLimit { return context.close(promise: nil) }
-    case .end: timer?.cancel()
+      if isDraining { return }
+    case .end:
+      (isReceiving, isDraining) = (false, false)
+      timer?.cancel()
     }
     context.fireChannelRead(data)
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    context.fireChannelReadComplete()
+    // Nobody else asks for it.
+    if isDraining { context.read() }
+  }
+
+  func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    let isEnd = if case .end = unwrapOutboundIn(data) { true } else { false }
+    context.write(data, promise: promise)
+    if isEnd, isReceiving {
+      isDraining = true
+      context.read()
+    }
   }
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

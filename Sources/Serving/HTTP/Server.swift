@@ -90,7 +90,10 @@ public final class Server: Sendable {
         }
       }
     }
-    defer { listening.finish() }
+    defer {
+      listening.finish()
+      api.predictions.end()
+    }
     do {
       try await group.run()
       // Nobody may be connected to a prediction that runs.

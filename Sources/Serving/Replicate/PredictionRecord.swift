@@ -50,6 +50,13 @@ struct PredictionRecord: Sendable {
       id: id, model: model, version: version, input: input, created: created, deadline: deadline)
   }
 
+  /// As it was when it began to run.
+  var asStarted: PredictionRecord {
+    var record = atStart
+    (record.status, record.started) = (.processing, started)
+    return record
+  }
+
   /// - Parameter base: the server's address as the client has it, without a slash at its end.
   func json(base: String) -> JSONObject {
     let url = "\(base)/v1/predictions/\(id)"

@@ -76,13 +76,16 @@ public final class PredictionStore: Sendable {
           CREATE INDEX ended ON predictions (completed) WHERE removed = 0;
           """)
     }
-    migrator.registerMigration("secret") { database in
-      try database.execute(sql: "CREATE TABLE secret (text TEXT NOT NULL) STRICT")
+    migrator.registerMigration("webhook key") { database in
+      try database.execute(sql: "CREATE TABLE webhook_key (text TEXT NOT NULL) STRICT")
       try database.execute(
-        sql: "INSERT INTO secret VALUES (?)", arguments: [WebhookSecret().text])
+        sql: "INSERT INTO webhook_key VALUES (?)", arguments: [WebhookSecret().text])
     }
     return migrator
   }
+
+  /// Lets others have the file. Nothing is kept or found afterwards.
+  func end() { try? database.close() }
 
   // MARK: - Writing
 
@@ -152,7 +155,9 @@ public final class PredictionStore: Sendable {
   /// What calls are signed with, as long as there is this database.
   func webhookSecret() throws -> WebhookSecret {
     try database.read { database in
-      try String.fetchOne(database, sql: "SELECT text FROM secret").flatMap { WebhookSecret($0) }
+      try String.fetchOne(database, sql: "SELECT text FROM webhook_key").flatMap {
+        WebhookSecret($0)
+      }
     } ?? WebhookSecret()
   }
 

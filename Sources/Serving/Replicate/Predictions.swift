@@ -125,6 +125,9 @@ final class Predictions: Sendable {
     await webhooks.settle()
   }
 
+  /// Once everything is settled.
+  func end() { store.end() }
+
   // MARK: - What there is
 
   /// The prediction `id` where it runs.

@@ -50,13 +50,14 @@ final class Webhooks: Sendable {
     for await event in prediction.events() {
       switch event {
       case .started where webhook.events.contains(.start):
-        await call(webhook, prediction.record, prediction)
+        await call(webhook, prediction.record.asStarted, prediction)
       case .output where webhook.events.contains(.output),
         .logs where webhook.events.contains(.logs):
-        let now = ContinuousClock.now
-        if let last, now - last < Self.interval { continue }
+        let (now, record) = (ContinuousClock.now, prediction.record)
+        // The end is told for itself.
+        if record.status.isFinal || last.map({ now - $0 < Self.interval }) ?? false { continue }
         last = now
-        await call(webhook, prediction.record, prediction)
+        await call(webhook, record, prediction)
       case .ended(let record) where webhook.events.contains(.completed):
         await call(webhook, record, prediction, retries: Self.retries)
       default: break

@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import QuarryKit
 import TestSupport
 import Testing
 
@@ -7,6 +8,8 @@ import Testing
 
 extension TestServer {
   static let version = String(repeating: "0123456789abcdef", count: 4)
+  /// That of all models but the first.
+  static let otherVersion = String(repeating: "fedcba9876543210", count: 4)
   static let model = "/v1/models/local/pebble"
   /// Inputs of a prediction that does not end by itself.
   static let endless: JSONObject = [

@@ -72,7 +72,7 @@ final class TestServer: Sendable {
             engine: Engine(
               model: model,
               configuration: EngineConfiguration(slots: 2, contextLength: 512, maxQueue: 8)),
-            id: id, version: "version of \(id)")
+            id: id, version: Self.otherVersion)
         }
         return ServedModels([first] + more, aliases: ["my/alias"])
       } ready: { _ in
