@@ -70,6 +70,8 @@ def errors(options, address):
     raises(litellm.BadRequestError, lambda: create(temperature=9), "a temperature")
     raises(litellm.BadRequestError, lambda: create(response_format={"type": "json_object"}),
            "a format")
+    long = [{"role": "user", "content": "granite " * 20000}]
+    raises(litellm.ContextWindowExceededError, lambda: create(messages=long), "a long prompt")
     streams = [create(stream=True, logit_bias={"0": -100}) for _ in range(3)]
     raises(litellm.RateLimitError, create, "a full queue")
     for stream in streams:

@@ -1,10 +1,13 @@
 """The replicate client against a real `quarry serve`; see tools/test-clients."""
 
 import asyncio
+import json
 import os
 import signal
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 os.environ["REPLICATE_API_TOKEN"] = "none"  # before the client looks for it
@@ -102,6 +105,39 @@ def pages(client):
     check(found[:230] == made[::-1], "pages")
 
 
+def webhooks():
+    """Calls that the client finds well signed."""
+    received = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            received.append((dict(self.headers), body))
+            # The end is told again.
+            self.send_response(500 if '"succeeded"' in body and len(received) < 3 else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as receiver, \
+            serve("--allow-private-webhooks") as address:
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        client = replicate.Client(base_url=address, api_token="none")
+        secret = client.webhooks.default.secret()
+        made = client.models.predictions.create(
+            model=MODEL, input=INPUT, webhook=f"http://127.0.0.1:{receiver.server_port}/hook",
+            webhook_events_filter=["start", "completed"])
+        eventually(lambda: len(received) == 3, "three calls")
+        receiver.shutdown()
+        for headers, body in received:
+            replicate.webhooks.validate(
+                headers=headers, body=body, secret=secret, tolerance=60)
+        sent = [json.loads(body) for _, body in received]
+        check([one["status"] for one in sent] == ["processing", "succeeded", "succeeded"], "calls")
+        check(sent[2]["output"] == client.predictions.get(made.id).output, "what is sent")
+
+
 def restarts(directory):
     data = directory / "state"
     process, address = start("--data", str(data))
@@ -130,8 +166,9 @@ def main():
         asyncio.run(asynchronously(client))
         pages(client)
         restarts(Path(name))
+    webhooks()
     print(f"test-clients: replicate {replicate.__about__.__version__}: runs, streams, predictions, "
-          "pages, restarts")
+          "pages, restarts, webhooks")
 
 
 main()

@@ -44,6 +44,11 @@ public final class LanguageModel: Sendable {
 
   /// Answers with a model that is loaded already.
   ///
+  /// - Parameters:
+  ///   - model: as `Inference` loads it.
+  ///   - contextLength: tokens of a prompt and its answer together; by default, as many as the model was
+  ///     made for.
+  ///   - slots: answers that are computed together.
   /// - Throws: `InferenceError`, `TokenizerError`.
   public init(_ model: Model, contextLength: Int? = nil, slots: Int = 4) throws {
     guard let tokenizer = try model.tokenizer else {
@@ -67,6 +72,7 @@ public final class LanguageModel: Sendable {
   /// - Parameters:
   ///   - prompt: what the user says.
   ///   - system: what the model is to be; by default, what the template says.
+  ///   - options: how tokens are chosen, and how many.
   /// - Throws: `TemplateError`, `TokenizerError`, `InferenceError`, ``EngineError``; the stream throws
   ///   what goes wrong later, and `CancellationError` when its task is cancelled.
   public func reply(
@@ -78,6 +84,9 @@ public final class LanguageModel: Sendable {
 
   /// The answer to a conversation.
   ///
+  /// - Parameters:
+  ///   - conversation: all turns so far, the user's the last.
+  ///   - options: how tokens are chosen, and how many.
   /// - Throws: as ``reply(to:system:options:)``.
   public func reply(
     to conversation: [ChatTurn], options: GenerationOptions = GenerationOptions()
@@ -95,6 +104,9 @@ public final class LanguageModel: Sendable {
 
   /// What follows a text, which the model reads as it is.
   ///
+  /// - Parameters:
+  ///   - text: with the special tokens that the model expects.
+  ///   - options: how tokens are chosen, and how many.
   /// - Throws: as ``reply(to:system:options:)``.
   public func complete(
     _ text: String, options: GenerationOptions = GenerationOptions()

@@ -11,7 +11,7 @@ public final class Engine: Sendable {
   private let mailbox: Mailbox
   private let counters = Mutex(EngineStatistics())
 
-  /// - Throws: ``InferenceError`` for a context that the model cannot have.
+  /// - Throws: `InferenceError` for a context that the model cannot have.
   /// - Precondition: at least one slot, and tiles for a whole context.
   public init(model: Model, configuration: EngineConfiguration) throws {
     precondition(configuration.slots > 0)

@@ -11,11 +11,16 @@ public struct EngineConfiguration: Sendable {
   public var cacheType: CacheType
   /// Requests that may wait for a slot.
   public var maxQueue: Int
-  /// Tiles of ``CacheBudget/tilePositions`` positions for all sequences together, finished ones that
+  /// Tiles of `CacheBudget.tilePositions` positions for all sequences together, finished ones that
   /// are kept for their prefixes included.
   public var cacheTiles: Int
 
-  /// - Parameter cacheTiles: by default as many as let every slot use its whole context.
+  /// - Parameters:
+  ///   - slots: sequences that are computed together.
+  ///   - contextLength: tokens of one sequence.
+  ///   - cacheType: how keys and values are kept.
+  ///   - maxQueue: requests that may wait.
+  ///   - cacheTiles: by default as many as let every slot use its whole context.
   public init(
     slots: Int, contextLength: Int, cacheType: CacheType = .f16, maxQueue: Int,
     cacheTiles: Int? = nil
