@@ -190,7 +190,7 @@ MISDEEDS = [
     (404, request(PATH, {"model": "x" * 10_000, "messages": []})),
     (404, request("/v1/" + "a/" * 1000, b"{}")),
     (405, request("/health", b"{}")),
-    (413, request(PATH, b" " * (BODY_LIMIT + 1), head="")),
+    (413, request(PATH, b" " * (BODY_LIMIT + 1))),
     (413, b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
           b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 140),
     (422, request("/v1/predictions", {"version": "local/pebble", "input": {"top_k": "x"}})),

@@ -15,7 +15,7 @@ from langchain_community.llms import Replicate
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI, OpenAI
-from langchain_openai.chat_models.base import OpenAIModelNotFoundError
+from langchain_openai.chat_models.base import OpenAIContextOverflowError, OpenAIModelNotFoundError
 
 from quarry_server import CALLS, TOOL, check, raises, scripted, serve
 
@@ -56,6 +56,7 @@ def chats(address):
     check(len(text) > 5 and "".join(completion.stream("Granite is")) == text, "completions")
     raises(OpenAIModelNotFoundError,
            lambda: ChatOpenAI(**{**options, "model": "gpt-4o"}).invoke("Hi"), "an unknown model")
+    raises(OpenAIContextOverflowError, lambda: chat.invoke("granite " * 20000), "a long prompt")
 
 
 def tools(address):
@@ -95,7 +96,7 @@ def predictions(address):
 
 
 def main():
-    with serve("--slots", "2") as address:
+    with serve("--slots", "2", "--context", "4096") as address:
         chats(address)
         predictions(address)
     with scripted() as address:

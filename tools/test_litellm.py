@@ -72,6 +72,9 @@ def errors(options, address):
            "a format")
     long = [{"role": "user", "content": "granite " * 20000}]
     raises(litellm.ContextWindowExceededError, lambda: create(messages=long), "a long prompt")
+    # Its class is told by words of the message.
+    long = [{"role": "user", "content": "granite " * 20000}]
+    raises(litellm.ContextWindowExceededError, lambda: create(messages=long), "a long prompt")
     streams = [create(stream=True, logit_bias={"0": -100}) for _ in range(3)]
     raises(litellm.RateLimitError, create, "a full queue")
     for stream in streams:

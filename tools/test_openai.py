@@ -88,6 +88,9 @@ def errors(client, address):
         model="local/pebble", messages=USER, tools=[TOOL]), "tools without a template for them")
     raises(openai.BadRequestError, lambda: create(
         model="local/pebble", messages=USER, temperature=9), "a temperature")
+    error = raises(openai.APIStatusError, lambda: create(
+        model="local/pebble", messages=[{"role": "user", "content": "x" * (9 << 20)}]), "a large body")
+    check(error.status_code == 413, "the status of a large body")
     stream = [create(model="local/pebble", messages=USER, stream=True, logit_bias={"0": -100})
               for _ in range(3)]
     raises(openai.RateLimitError, lambda: create(model="local/pebble", messages=USER), "a full queue")
