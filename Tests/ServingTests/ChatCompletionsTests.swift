@@ -183,6 +183,7 @@ import Tokenization
       (["top_logprobs": 2], "top_logprobs"),
       (["logprobs": true, "top_logprobs": 21], "top_logprobs"), (["logprobs": 1], "logprobs"),
       (["stream_options": .object(["include_usage": true])], "stream_options"),
+      (["documents": .array([.null])], "documents"),
       (["reasoning_effort": "huge"], "reasoning_effort"), (["seed": "x"], "seed"),
       (["model": 1], "model"), (["messages": .array([])], "messages"),
       (["messages": "hi"], "messages"), (["messages": .array([1])], "messages[0]"),

@@ -100,6 +100,13 @@ import Testing
       let other = try await predict(server, "PUT", "/predictions/a1", ["id": "a2"])
       #expect(other.response.status == 422)
       #expect(other.json["detail"]?.array?.first?["loc"] == .array(["body", "id"]))
+      // What makes no sense is refused, even where there is an answer.
+      for wrong in [
+        ["input": .object(["top_k": "z"])], ["webhook_events_filter": .array([.null])],
+        ["context": .object(["a": .object([:])])],
+      ] as [JSONObject] {
+        #expect(try await predict(server, "PUT", "/predictions/a1", wrong).response.status == 422)
+      }
       for id in ["%20", String(repeating: "x", count: 129), "a.b"] {
         let response = try await predict(server, "PUT", "/predictions/\(id)", [:]).response
         #expect(response.status == 422, "\(id)")

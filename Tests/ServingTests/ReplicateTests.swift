@@ -146,6 +146,9 @@ import Testing
       _ = try await server.problem(404, "POST", "/v1/predictions/none/cancel", headers: headers)
       _ = try await server.problem(404, "GET", "/v1/predictions/none/stream", headers: headers)
       _ = try await server.problem(405, "DELETE", "/v1/predictions", headers: headers)
+      let get = try await server.get(TestServer.model + "/predictions", headers: headers)
+      #expect(get.status == 405 && get.headers["allow"] == "POST")
+      _ = try await server.problem(422, "GET", "/v1/predictions?source=x", headers: headers)
       _ = try await server.problem(
         404, "POST", "/v1/models/a/b/predictions", .object(["input": .object([:])]),
         headers: headers)

@@ -76,24 +76,23 @@ final class API: Sendable {
 
   /// - Throws: whatever an ``APIError`` can be made of; `CancellationError`.
   func respond(to request: APIRequest) async throws -> APIResponse {
-    let matches = Self.routes.compactMap { route in
-      route.captures(request.path).map { (route: route, captures: $0) }
+    // The first path that fits is meant, with all that can be done there.
+    guard let path = Self.routes.first(where: { $0.captures(request.path) != nil })?.path else {
+      throw APIError.notFound(
+        "there is nothing at /\(request.path.joined(separator: "/"))".shown, code: "not_found")
     }
-    guard let match = matches.first(where: { $0.route.method == request.method }) else {
-      if matches.isEmpty {
-        throw APIError.notFound(
-          "there is nothing at /\(request.path.joined(separator: "/"))".shown, code: "not_found")
-      }
+    let routes = Self.routes.filter { $0.path == path }
+    guard let route = routes.first(where: { $0.method == request.method }) else {
       var response = APIResponse(
         APIError(
           status: 405, type: "invalid_request_error", code: "method_not_allowed",
           message: "\(request.method) is not done here"), ErrorDialect(path: request.path))
-      response.headers.append(("Allow", matches.map(\.route.method).joined(separator: ", ")))
+      response.headers.append(("Allow", routes.map(\.method).joined(separator: ", ")))
       return response
     }
     var request = request
-    request.captures = match.captures
-    return try await match.route.respond(self, request)
+    request.captures = route.captures(request.path) ?? []
+    return try await route.respond(self, request)
   }
 
   // MARK: - Routes

@@ -96,8 +96,7 @@ struct APIDocument {
 
   private var paths: JSONObject {
     let owner = Self.parameter("owner"), name = Self.parameter("name")
-    let prefer = Self.parameter(
-      "Prefer", in: "header", ["type": "string", "pattern": "^wait(=([1-9]|[1-5][0-9]|60))?$"])
+    let prefer = Self.parameter("Prefer", in: "header")
     let cancelAfter = Self.parameter(
       "Cancel-After", in: "header", ["type": "string", "pattern": "^([5-9]|[1-9][0-9]{1,3})s$"])
     let time: JSONObject = ["type": "string", "format": "date-time"]
@@ -180,7 +179,8 @@ struct APIDocument {
         [
           .get: Operation(
             "stream", [Self.parameter("id")],
-            answers: Answers(type: Answers.events, errors: .replicate))
+            answers: Answers(
+              type: Answers.events, schema: Answers.event, errors: .replicate))
         ]
       ),
       (
@@ -285,6 +285,8 @@ extension [(String, [Operation.Method: Operation])] {
 /// What an operation answers.
 private struct Answers {
   static let events = "text/event-stream"
+  static let event = OpenAPI.object(
+    ["data": OpenAPI.string], ["event": OpenAPI.string, "id": OpenAPI.string])
 
   private let statuses: [Int]
   private let content: JSONObject
@@ -297,14 +299,14 @@ private struct Answers {
     self.statuses = statuses
     self.errors = errors
     var content = OpenAPI.content(OpenAPI.reference(schema)).object!
-    if streams { content[Self.events] = .object(["schema": OpenAPI.string]) }
+    if streams { content[Self.events] = .object(["schema": Self.event]) }
     self.content = content
   }
 
-  /// A text of this type.
-  init(type: String, errors: ErrorDialect) {
+  /// A text of this type, or events.
+  init(type: String, schema: JSONValue = OpenAPI.string, errors: ErrorDialect) {
     statuses = [200]
-    content = OpenAPI.content(OpenAPI.string, type: type).object!
+    content = OpenAPI.content(schema, type: type).object!
     self.errors = errors
   }
 

@@ -11,9 +11,12 @@ extension ChatPrompt {
       "tool_choice", "\"auto\" or \"none\"", ["enum": .array(["auto", "none"])]
     ) { $0 }
     static let parallelToolCalls = RequestField.bool("parallel_tool_calls")
-    static let documents = RequestField.array(
-      "documents", ["type": "object"], expected: "an array of at most \(limit) documents", 0...limit
-    )
+    static let documents = RequestField<[JSONValue]>(
+      "documents", "an array of at most \(limit) objects",
+      ["type": "array", "items": .object(["type": "object"]), "maxItems": .integer(limit)]
+    ) { value in
+      value.array.flatMap { $0.count <= limit && $0.allSatisfy { $0.object != nil } ? $0 : nil }
+    }
     static let reasoningEffort = RequestField.choice(
       "reasoning_effort", ["none", "minimal", "low", "medium", "high", "xhigh"])
     static let variables = RequestField.object("chat_template_kwargs")

@@ -72,7 +72,11 @@ extension API {
     if let id, let named, id != named {
       throw APIError.unprocessable("id is '\(named.shown)', and another one in the path", "id")
     }
+    let webhook = try body.webhook(options) { $0.cogJSON }
+    try Self.checkContext(body.fields)
     if let id = id ?? named {
+      // Whatever becomes of it, what is asked must make sense.
+      _ = try PredictionInput(body.input, allowsTemplates: model.allowsRequestTemplates)
       guard id.wholeMatch(of: /[A-Za-z0-9_-]{1,128}/) != nil else {
         throw APIError.unprocessable("id must be 1 to 128 letters, digits, - and _", "id")
       }
@@ -86,7 +90,7 @@ extension API {
       Predictions.Order(
         id: id ?? named, model: model, name: model.id, input: body.input, limit: headers.limit,
         allowsTemplates: model.allowsRequestTemplates,
-        webhook: try body.webhook(options) { $0.cogJSON }))
+        webhook: webhook))
     if request.acceptsEvents { return Self.cogStream(prediction.id, prediction.events()) }
     if headers.isAsynchronous {
       return .json(["id": .string(prediction.id), "status": "starting"], status: 202)
@@ -97,6 +101,14 @@ extension API {
       throw CancellationError()
     }
     return .json(record.cogJSON)
+  }
+
+  /// Texts for the model, of which this one makes nothing.
+  private static func checkContext(_ fields: RequestFields) throws(APIError) {
+    guard let context = fields["context"] else { return }
+    guard let object = context.object, object.members.allSatisfy({ $0.value.string != nil }) else {
+      throw .unprocessable("context must be an object of strings", "context")
+    }
   }
 
   private func cogStream(_ id: String) async throws -> APIResponse {

@@ -71,7 +71,7 @@ struct CogSchema {
       "id": .object(["type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"]),
       "input": OpenAPI.reference("Input"),
       "context": .object([
-        "type": "object", "additionalProperties": .object(["type": "string"]),
+        "type": "object", "nullable": true, "additionalProperties": .object(["type": "string"]),
       ]),
       "webhook": .object(["type": "string", "nullable": true]),
       "webhook_events_filter": .object([

@@ -139,7 +139,8 @@ extension API {
 
   private func predictionList(_ request: APIRequest) async throws -> APIResponse {
     // No page of the server's makes predictions of its own.
-    if request.query["source"] == "web" {
+    if let source = request.query["source"] {
+      guard source == "web" else { throw APIError.unprocessable("source may be web", "source") }
       return .json(["previous": .null, "next": .null, "results": .array([])])
     }
     var query = PredictionStore.Query()
