@@ -4,14 +4,15 @@ import asyncio
 import json
 
 import aiohttp
+from yarl import URL
 
 from cluster import check
 
 # Nothing ends these before they are as long as they may be.
 REQUESTS = [
     {"model": "local/pebble", "messages": [{"role": "user", "content": f"What is {i} and granite?"}],
-     "seed": i, "max_tokens": 400, "logit_bias": {"0": -100}} for i in range(12)]
-LONG = {**REQUESTS[0], "n": 4, "max_tokens": 1500}
+     "seed": i, "max_tokens": 250, "logit_bias": {"0": -100}} for i in range(12)]
+LONG = {**REQUESTS[0], "n": 4, "max_tokens": 1000}
 
 
 def text(body: dict) -> str:
@@ -25,7 +26,8 @@ class Client:
 
     async def ask(self, path: str, body=None, status=200):
         method = "GET" if body is None else "POST"
-        async with self.session.request(method, self.address + path, json=body) as answer:
+        url = URL(self.address + path, encoded=True)
+        async with self.session.request(method, url, json=body) as answer:
             body = await answer.json()
             check(answer.status == status, f"{path}: {answer.status} {body}")
             return body

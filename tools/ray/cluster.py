@@ -11,6 +11,9 @@ from pathlib import Path
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Workers are as urgent as what waits for them; otherwise a machine with other work starves them.
 os.environ["RAY_worker_niceness"] = "0"
+# Load is told every second, not every ten, so that tests of scaling are short.
+for who in ("HANDLE", "REPLICA"):
+    os.environ[f"RAY_SERVE_{who}_AUTOSCALING_METRIC_PUSH_INTERVAL_S"] = "1"
 
 from ray.cluster_utils import Cluster
 

@@ -2,7 +2,6 @@
 
 import logging
 
-import aiohttp
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -68,7 +67,6 @@ class Front:
         it has said anything. An answer that has begun cannot be begun again: another server would
         write the same text, but under another id; so it ends with an error that says so."""
         told = spoken = False
-        piece = b""
         for _ in range(ATTEMPTS):
             held = b""
             parts = self.servers.remote(request)
@@ -97,15 +95,15 @@ class Front:
                 if not told:
                     raise
                 break
-            except (RayError, aiohttp.ClientError):
+            except RayError:
+                if spoken and (not head.is_stream() or piece.endswith(END)):
+                    return  # only the end of the connection is missing
                 log.warning("a server was lost %s", "in mid-answer" if spoken else AGAIN)
                 if spoken:
                     break
             finally:
                 # Also when the client has left.
                 parts.cancel()
-        if piece.endswith(END):
-            return  # only the end of the connection is missing
         lost = error("the server that answered was lost", "server_error", "server_lost")
         if not told:
             yield Head(502, [("content-type", "application/json")])

@@ -9,10 +9,14 @@ import aiohttp
 from yarl import URL
 
 from child import bound
-from exchange import Head, Request, passed_on
+from exchange import EVENT_STREAM, Head, Request, passed_on
 from settings import Settings
 
 log = logging.getLogger("ray.serve")
+
+
+class ServerError(Exception):
+    pass
 
 
 class Server:
@@ -26,8 +30,9 @@ class Server:
             *bound(settings.command()), stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE)
         self.address = (await self.process.stdout.readline()).decode().strip()
+        # A connection for each request: nothing of one client's answer can get into another's.
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(limit=0, force_close=True), cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None))
         while not await self.is_ready():
             if not self.address or self.process.returncode is not None:
@@ -57,23 +62,24 @@ class Server:
     async def forward(self, request: Request) -> AsyncIterator[Head | bytes]:
         """The answer of the process; that nobody wants it any more closes the connection to it, which
         frees the slot."""
-        async with self.session.request(
-            request.method, URL(self.address + request.target, encoded=True),
-            headers=passed_on(request.headers), data=request.body or None, allow_redirects=False,
-        ) as answer:
-            head = Head(answer.status, passed_on(answer.headers.items()))
-            if not head.is_stream():
-                # Whole or not at all: what was not sent can be asked for again.
-                body = await answer.read()
-                yield head
-                yield body
-                return
-            yield head
-            rest = b""
-            async for piece in answer.content.iter_any():
-                events, boundary, rest = (rest + piece).rpartition(b"\n\n")
-                if boundary:
-                    yield events + boundary
+        try:
+            async with self.session.request(
+                request.method, URL(self.address + request.target, encoded=True),
+                headers=passed_on(request.headers), data=request.body or None, allow_redirects=False,
+            ) as answer:
+                yield Head(answer.status, passed_on(answer.headers.items()))
+                # Of whatever is not a stream, all or nothing: what was not sent can be asked for again.
+                if answer.content_type != EVENT_STREAM:
+                    yield await answer.read()
+                    return
+                rest = b""
+                async for piece in answer.content.iter_any():
+                    events, boundary, rest = (rest + piece).rpartition(b"\n\n")
+                    if boundary:
+                        yield events + boundary
+        except aiohttp.ClientError as error:
+            # Its own errors do not travel.
+            raise ServerError(f"{request.method} {request.target}: {error}") from None
 
     async def __del__(self) -> None:
         """Ray calls this when the last of the answers has ended."""

@@ -76,7 +76,8 @@ async def until(condition, what, seconds=90):
 
 async def asks(client: Client):
     check([m["id"] for m in (await client.ask("/v1/models"))["data"]] == ["local/pebble"], "models")
-    await client.ask("/v1/models/local/pebble")
+    for path in ("/v1/models/local/pebble", "/v1/models/local%2Fpebble"):
+        check((await client.ask(path))["id"] == "local/pebble", path)
     tokens = (await client.ask("/tokenize", {"content": "Granite is a rock"}))["tokens"]
     check((await client.ask("/detokenize", {"tokens": tokens}))["content"] == "Granite is a rock",
           "tokens and back")
