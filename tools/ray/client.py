@@ -12,6 +12,7 @@ from cluster import check
 REQUESTS = [
     {"model": "local/pebble", "messages": [{"role": "user", "content": f"What is {i} and granite?"}],
      "seed": i, "max_tokens": 250, "logit_bias": {"0": -100}} for i in range(12)]
+CLIENTS = 14
 LONG = {**REQUESTS[0], "n": 4, "max_tokens": 1000}
 
 
@@ -85,6 +86,6 @@ class Client:
         before = self.whole
 
         async def more():
-            return self.whole >= before + 14
+            return self.whole >= before + CLIENTS
 
         return more

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cluster import HERE, check, children, eventually, two_nodes
 
-PROGRAM = sys.argv[1]
+PROGRAM = os.path.abspath(sys.argv[1])
 SHARDS = 9
 
 

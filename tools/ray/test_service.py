@@ -14,11 +14,11 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from client import LONG, REQUESTS, Client, text
+from client import CLIENTS, LONG, REQUESTS, Client, text
 from cluster import BIN, HERE, SMALL, check, children, eventually, listening, two_nodes
 from front import AGAIN
 
-PROGRAM = sys.argv[1]
+PROGRAM = os.path.abspath(sys.argv[1])
 
 
 def expected_texts(folder: Path) -> list[str]:
@@ -137,15 +137,18 @@ async def test(cluster, other, client: Client):
     await leaves(client)
 
     stop = asyncio.Event()
-    load = [asyncio.create_task(client.load(stop, i)) for i in range(14)]
+    load = [asyncio.create_task(client.load(stop, i)) for i in range(CLIENTS)]
     await until(grown, "load starts another server")
     await until(client.goes_on(), "answers are whole")
     check(client.ended == 0, "nothing is lost while nothing is killed")
 
-    killed = servers()[0]
-    os.kill(killed, signal.SIGKILL)
-    await until(replaced, "a server that is killed is replaced")
-    await until(client.goes_on(), "answers go on")
+    for _ in range(3):
+        killed = servers()[0]
+        os.kill(killed, signal.SIGKILL)
+        await until(replaced, "a server that is killed is replaced")
+        await until(client.goes_on(), "answers go on")
+        if client.ended:  # it may have been at other than streams
+            break
     check(client.ended > 0, "streams of the server say that they are not whole")
 
     cluster.remove_node(other, allow_graceful=False)
