@@ -145,19 +145,25 @@ class Load:
     async def misbehave(self, dice):
         """A body or a head that is none, and the status that it deserves."""
         expected, data = dice.choice(MISDEEDS)
+        status, _ = await answer(self.port, data)
+        if status != expected:
+            raise Failed(f"{status} instead of {expected} for {data[:100]}")
+        await asyncio.sleep(dice.random())
+
+    async def flood(self, dice):
+        """A body as large as they may be, which is not what it should be, or larger."""
+        expected, data = dice.choice(FLOODS)
         async with connection(self.port) as (reader, writer):
             try:
                 writer.write(data)
                 await writer.drain()
                 status, _ = await head(reader)
             except ConnectionError:
-                # The server need not read to the end what it has refused; but where it has, it says so.
-                if expected == 413:
-                    return
-                raise
-            if status != expected:
-                raise Failed(f"{status} instead of {expected} for {data[:100]}")
-        await asyncio.sleep(dice.random())
+                # The server need not read to the end what it has refused.
+                status = 413
+        if status != expected:
+            raise Failed(f"{status} instead of {expected} for a large body")
+        await asyncio.sleep(dice.random() * 0.5)
 
     async def stop_half_way(self, dice):
         """A request of which the rest never comes."""
@@ -190,10 +196,13 @@ MISDEEDS = [
     (404, request(PATH, {"model": "x" * 10_000, "messages": []})),
     (404, request("/v1/" + "a/" * 1000, b"{}")),
     (405, request("/health", b"{}")),
-    (413, request(PATH, b" " * (BODY_LIMIT + 1))),
-    (413, b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-          b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 140),
     (422, request("/v1/predictions", {"version": "local/pebble", "input": {"top_k": "x"}})),
     (400, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000 + b"\r\n\r\n"),
     (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"?" * 300 + b"\r\n\r\n"),
+]
+FLOODS = [
+    (400, request(PATH, b" " * BODY_LIMIT)),
+    (413, request(PATH, b" " * (BODY_LIMIT + 1))),
+    (413, b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+          b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 140),
 ]
