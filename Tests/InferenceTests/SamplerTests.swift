@@ -104,6 +104,25 @@ import Testing
       try reachable(logits, temperature: 1e6, topK: k) == Set(order.prefix(k).map { Int32($0) }))
   }
 
+  /// Every candidate stands where an ordinary sort puts it: weights that are nearly the same show where.
+  @Test(arguments: 0..<10) func allAreInTheOrderOfSorting(seed: UInt64) throws {
+    var random = SplitMix64(seed: seed)
+    let logits: [Float] = (0..<1000).map { index in
+      switch index % 4 {
+      case 0: Float.random(in: -1000...1000, using: &random)
+      case 1: Float.random(in: -1e-30...1e-30, using: &random)
+      default: [-3, -0.0, 0.0, 1, 1.000_000_1].randomElement(using: &random)!
+      }
+    }
+    let order = logits.indices.sorted {
+      logits[$0] != logits[$1] ? logits[$0] > logits[$1] : $0 < $1
+    }
+    let drawn = try logits.indices.map {
+      try sample(logits, (Double($0) + 0.5) / 1000, temperature: 1e9)
+    }
+    #expect(drawn == order.map { Int32($0) })
+  }
+
   /// Many draws have the frequencies of the distribution (five standard deviations).
   @Test func frequenciesFollowProbabilities() throws {
     var counts = [0, 0, 0, 0]
