@@ -46,6 +46,24 @@ import Testing
     }
   }
 
+  @Test func answersToHeadAreHeadsAlone() async throws {
+    try await TestServer.with { server in
+      let paths = [("/health", 200), ("/v1/chat/completions", 405), ("/nothing", 404), ("/", 200)]
+      let requests = paths.map { server.request("HEAD", $0.0) } + [server.request("GET", "/health")]
+      let port = server.port
+      try await TestServer.onThread {
+        let client = try HTTPClient(port: port)
+        client.send(requests.joined())
+        for (path, status) in paths {
+          let head = try client.head()
+          #expect(head.status == status, "\(path)")
+          #expect(head.headers["content-length"].flatMap { Int($0) } ?? 0 > 0)
+        }
+        #expect(try client.response().body == "{\"status\":\"ok\"}\n")
+      }
+    }
+  }
+
   @Test func pathsAndMethods() async throws {
     try await TestServer.with { server in
       #expect(try await server.get("/health").body == "{\"status\":\"ok\"}\n")

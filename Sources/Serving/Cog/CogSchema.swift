@@ -69,7 +69,7 @@ struct CogSchema {
     "PredictionRequest",
     [
       "id": .object(["type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"]),
-      "input": OpenAPI.reference("Input"),
+      "input": .object(["allOf": .array([OpenAPI.reference("Input")]), "nullable": true]),
       "context": .object([
         "type": "object", "nullable": true, "additionalProperties": .object(["type": "string"]),
       ]),

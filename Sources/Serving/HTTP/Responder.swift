@@ -21,6 +21,12 @@ struct Responder: HTTPResponder {
   let logger: Logger
 
   func respond(to request: Request, context: ServerContext) async -> Response {
+    let response = await answer(request, context)
+    // What follows a head would pass for the next answer.
+    return request.method == .head ? response.createHeadResponse() : response
+  }
+
+  private func answer(_ request: Request, _ context: ServerContext) async -> Response {
     let entry = LogEntry(request, logger: logger)
     do {
       let departure = try await context.channel.eventLoop.submit {
@@ -51,7 +57,7 @@ struct Responder: HTTPResponder {
       response.headers = Gate.preflight
     } else {
       let call = APIRequest(
-        method: method, path: parts,
+        method: method == "HEAD" ? "GET" : method, path: parts,
         query: Dictionary(
           request.uri.queryParameters.map { (String($0.key), String($0.value)) }
         ) { $1 },
@@ -63,7 +69,7 @@ struct Responder: HTTPResponder {
       }
     }
     response.headers += headers
-    if let events = Self.events(response.body) {
+    if method != "HEAD", let events = Self.events(response.body) {
       let body = EventStream.body(
         pingInterval: .seconds(options.pingInterval), departure: departure, events
       ) { entry.finish(status: 200, error: $0) }
