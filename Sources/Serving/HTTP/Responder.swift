@@ -19,6 +19,7 @@ struct Responder: HTTPResponder {
   let options: ServerOptions
   let gate: Gate
   let logger: Logger
+  private let executor = RequestExecutor()
 
   func respond(to request: Request, context: ServerContext) async -> Response {
     let response = await answer(request, context)
@@ -90,11 +91,11 @@ struct Responder: HTTPResponder {
     }
   }
 
-  /// Cancels the work when the client leaves.
+  /// Does the work on threads of its own, and cancels it when the client leaves.
   private func untilDeparture<T: Sendable>(
     _ departure: Departure, _ work: @escaping @Sendable () async throws -> T
   ) async throws -> T {
-    let task = Task { try await work() }
+    let task = Task(executorPreference: executor) { try await work() }
     departure.act { task.cancel() }
     defer { departure.act(nil) }
     return try await withTaskCancellationHandler {
