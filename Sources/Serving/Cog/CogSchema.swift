@@ -68,7 +68,9 @@ struct CogSchema {
   private static let request = object(
     "PredictionRequest",
     [
-      "id": .object(["type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"]),
+      "id": .object([
+        "type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$", "nullable": true,
+      ]),
       "input": .object(["allOf": .array([OpenAPI.reference("Input")]), "nullable": true]),
       "context": .object([
         "type": "object", "nullable": true, "additionalProperties": .object(["type": "string"]),

@@ -119,7 +119,10 @@ extension API {
       Predictions.Order(
         model: model, name: name, input: body.input, limit: headers.limit,
         allowsTemplates: model.allowsRequestTemplates, webhook: webhook))
+    // As it began, unless it could not: clients that read the output as it grows take what is in this
+    // answer for read.
     var record = prediction.record
+    if record.started != nil { record = record.atStart }
     var status = 201
     if let wait = headers.wait, !headers.isAsynchronous {
       // A little less, so that the answer is there in time.
@@ -127,7 +130,7 @@ extension API {
       if let end = await prediction.end(within: max(rest, .zero)) {
         record = end
       } else {
-        (record, status) = (record.atStart, 202)
+        status = 202
       }
     }
     var response = APIResponse.json(record.json(base: request.base), status: status)
