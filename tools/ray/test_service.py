@@ -63,8 +63,8 @@ def service(cluster, folder: Path):
 async def metric(client: Client, name: str) -> float:
     """Of the only server, asked by itself."""
     async with client.session.get(listening(children(PROGRAM, "serve")[0]) + "/metrics") as answer:
-        line = next(line for line in (await answer.text()).splitlines() if line.startswith(name + " "))
-        return float(line.split()[1])
+        line = next(line for line in (await answer.text()).splitlines() if line.startswith(name + "{"))
+        return float(line.rsplit(" ", 1)[1])
 
 
 async def until(condition, what, seconds=90):
