@@ -35,17 +35,20 @@ private func stream(_ prompt: String, from path: String, to show: (String) -> Vo
     }
   }
 
-  /// What is compiled here is what the README shows.
-  @Test func theReadmeShowsTheExample() throws {
+  /// What is compiled here and in `tools/example` is what the README shows.
+  @Test func theReadmeShowsWhatCompiles() throws {
     func lines(_ url: URL) throws -> [String] {
       try String(contentsOf: url, encoding: .utf8).split(separator: "\n").map {
         $0.trimmingCharacters(in: .whitespaces)
       }
     }
     let readme = try lines(Place.root.appending(path: "README.md"))
-    let start = try #require(readme.firstIndex(of: "```swift"))
-    let example = Array(readme[(start + 1)...].prefix { $0 != "```" })
-    #expect(example.count > 5)
-    #expect(try lines(URL(filePath: #filePath)).contains(example))
+    let examples = readme.indices.filter { readme[$0] == "```swift" }.map { start in
+      Array(readme[(start + 1)...].prefix { $0 != "```" })
+    }
+    #expect(examples.map(\.count) == [4, 8])
+    let app = try lines(Place.root.appending(path: "tools/example/Sources/example/main.swift"))
+    let here = try lines(URL(filePath: #filePath))
+    for example in examples { #expect(app.contains(example) || here.contains(example)) }
   }
 }
