@@ -9,8 +9,9 @@ struct PrefillPace {
   private static let shortest = 8
 
   func tokens(whileDecoding: Bool) -> Int {
-    guard let rate else { return 4 * Self.shortest }
-    let seconds = whileDecoding ? 0.35 : 0.8
+    // On a large model and a slow machine, even few tokens may take a while.
+    guard let rate else { return whileDecoding ? Self.shortest : 4 * Self.shortest }
+    let seconds = whileDecoding ? 0.3 : 0.8
     return Int(min(Double(Self.longest), max(Double(Self.shortest), rate * seconds)))
   }
 
