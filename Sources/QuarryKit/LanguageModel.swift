@@ -32,6 +32,7 @@ public final class LanguageModel: Sendable {
   ///   - threads: that compute; by default, one for each physical core.
   /// - Throws: `FileError` and `SlabError` for files that are no good, `InferenceError` for models that
   ///   cannot be run.
+  /// - Precondition: at least one slot and one thread.
   public convenience init(
     slab path: String, contextLength: Int? = nil, slots: Int = 4, threads: Int? = nil
   ) throws {
@@ -50,6 +51,7 @@ public final class LanguageModel: Sendable {
   ///     made for.
   ///   - slots: answers that are computed together.
   /// - Throws: `InferenceError`, `TokenizerError`.
+  /// - Precondition: at least one slot.
   public init(_ model: Model, contextLength: Int? = nil, slots: Int = 4) throws {
     guard let tokenizer = try model.tokenizer else {
       throw InferenceError.missingAsset(name: "tokenizer.json", model: "the model")

@@ -59,7 +59,7 @@ struct APIDocument {
     ])
   }
 
-  /// The inputs of predictions; where there are none of the model's own, there is a prompt.
+  /// The inputs of predictions, as Cog's document has them, in the words of this version of OpenAPI.
   private var input: JSONObject {
     let schema = CogSchema(
       allowsTemplates: allowsTemplates, allowsShutdown: options.allowsShutdown
