@@ -47,6 +47,21 @@ import Testing
     #expect(outcome.errors.contains("GET /v1/models"))
   }
 
+  @Test func theLogForProgramsIsJSONLineByLine() throws {
+    let outcome = try quarry.run(["serve", "--port", "0", "--log", "json", "--verbose"]) {
+      process, output in
+      let port = try address(process, output).port!
+      try awaitModel(port)
+      _ = try get(port, "/v1/models")
+      kill(process.processIdentifier, SIGTERM)
+    }
+    #expect(outcome.status == 0)
+    let lines = try outcome.errors.split(separator: "\n").map { try JSONValue(parsing: String($0)) }
+    let request = lines.first { $0["message"]?.string == "GET /v1/models" }
+    #expect(request?["status"]?.integer == 200 && request?["level"]?.string == "info")
+    #expect(lines.contains { $0["message"]?.string?.hasPrefix("local/pebble is ready") == true })
+  }
+
   @Test func whatCannotBeServedEndsWithASentence() throws {
     let missing = try quarry.run(["serve", "/nowhere.slab", "--port", "0"])
     #expect(missing.status == 1)
@@ -71,7 +86,8 @@ import Testing
 
   @Test(arguments: [
     (["--host", "0.0.0.0"], "--api-key-file"), (["--host", "::"], "--insecure"),
-    (["--port", "65536"], "--port"), (["--slots", "0"], "--slots"),
+    (["--model", "a=x", "--model", "local/a=y"], "local/a"), (["--model", "x"], "--model"),
+    (["--log", "xml"], "--log"), (["--port", "65536"], "--port"), (["--slots", "0"], "--slots"),
     (["--max-queue", "-1"], "--max-queue"), (["--context", "0"], "--context"),
     (["--grace", "-1"], "--grace"), (["--retention", "soon"], "--retention"),
   ])

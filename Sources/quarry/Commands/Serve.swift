@@ -155,7 +155,7 @@ struct Serve: ParsableCommand {
       ServerLog(log, level: verbose ? .debug : .info)
     }
     let server = try Server(options, predictions: try openStore(), logger: logger)
-    let signals = ShutdownSignals(server)
+    let signals = ShutdownSignals(server, logger)
     defer { signals.stop() }
     let outcome = Mutex<Result<Void, any Error>>(.success(()))
     let done = DispatchSemaphore(value: 0)
@@ -175,10 +175,11 @@ struct Serve: ParsableCommand {
         } ready: { models in
           for model in models.all {
             let configuration = model.engine.configuration
-            Console.note(
-              "\(model.id) is ready: \(configuration.slots) slots of "
-                + "\(configuration.contextLength) tokens, \(Format.bytes(model.cacheByteCount)) for "
-                + "the KV cache")
+            logger.info(
+              """
+              \(model.id) is ready: \(configuration.slots) slots of \(configuration.contextLength) \
+              tokens, \(Format.bytes(model.cacheByteCount)) for the KV cache
+              """)
           }
         }
       } catch {
@@ -221,14 +222,14 @@ private final class ShutdownSignals: @unchecked Sendable {  // the sources are t
   private let count = Atomic<Int>(0)
   private var sources: [any DispatchSourceSignal] = []
 
-  init(_ server: Server) {
+  init(_ server: Server, _ logger: Logger) {
     for number in [SIGINT, SIGTERM] {
       signal(number, SIG_IGN)  // the source gets it nevertheless
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
       source.setEventHandler { [weak self] in
         guard let self else { return }
         if self.count.add(1, ordering: .relaxed).oldValue > 0 { exit(128 + number) }
-        Console.note("finishing what runs; once more to end at once")
+        logger.info("finishing what runs; once more to end at once")
         Task { await server.shutDown() }
       }
       source.resume()
