@@ -67,6 +67,7 @@ class Variation:
     shared: int = 0  # width of the MLP beside the experts
     kinds: str = ""  # of a hybrid's layers: m for Mamba, a for attention; empty: attention only
     positions: str = "rope"
+    layer_types_key: str = "layer_types"
     mamba: Mamba = Mamba()
     extra: dict[str, object] = field(default_factory=dict)
 
@@ -140,6 +141,34 @@ VARIATIONS = [
         scaling=3.0, attention=0.055, theta=500_000.0,
         mamba=Mamba(heads=6, groups=2, state=20, taps=3, conv_bias=False, chunk=16),
         extra={"time_step_limit": [0.0, {"__float__": "Infinity"}]}),
+    Variation(
+        "hybrid-experts", "Mamba layers, attention, experts and an MLP beside them; A_log, D and "
+        "dt_bias in float32, layer types under their other key", family="hybrid", kinds="mam",
+        layers=3, positions="nope", vocabulary=151, hidden=48, intermediate=16, heads=2,
+        head_size=24, experts=6, experts_per_token=2, shared=40, embedding=12, residual=0.22,
+        scaling=16, attention=0.04, mamba=Mamba(heads=6, dtype="float32"),
+        layer_types_key="layers_block_type"),
+    Variation(
+        "moe", "experts, 8 of 32", family="moe", hidden=48, intermediate=24, layers=1,
+        heads=3, head_size=16, epsilon=1e-6, vocabulary=137, experts=32, experts_per_token=8,
+        residual=0.22, scaling=6.0, attention=0.015625, theta=1_500_000.0),
+    Variation(
+        "moe-dialect5", "experts, 2 of 6, config.json and tensor names of transformers 5, untied",
+        family="moe", dtype="float32", dialect=5, hidden=44, intermediate=18, head_size=22,
+        epsilon=1e-6, vocabulary=139, tied=False, experts=6, experts_per_token=2, embedding=8.0,
+        residual=0.4, scaling=5.0, attention=0.05),
+    Variation(
+        "moe-shared", "experts, 3 of 10, and an MLP beside them", family="shared", hidden=48,
+        intermediate=20, heads=4, kv_heads=2, head_size=12, epsilon=1e-6, vocabulary=163,
+        experts=10, experts_per_token=3, shared=56, embedding=10.0, residual=0.25, scaling=7.0,
+        attention=0.08),
+    Variation(
+        "bigcode", "GPTBigCode: learned positions, LayerNorm, one key head", family="bigcode",
+        intermediate=256, heads=4, head_size=16, vocabulary=151, extra={"n_inner": 256}),
+    Variation(
+        "bigcode-odd", "GPTBigCode without n_inner, sizes that are no multiple of 16",
+        family="bigcode", dtype="float32", hidden=36, intermediate=144, heads=3, head_size=12,
+        epsilon=1e-6, vocabulary=149),
 ]
 # fmt: on
 
@@ -211,7 +240,7 @@ def granite_config(v: Variation) -> dict[str, object]:
             5: {"m": "linear_attention", "a": "full_attention"},
         }[v.dialect]
         values |= {
-            "layer_types": [spelling[kind] for kind in v.layer_kinds],
+            v.layer_types_key: [spelling[kind] for kind in v.layer_kinds],
             "position_embedding_type": v.positions,
             "normalization_function": "rmsnorm",
             "init_method": "mup",
@@ -299,6 +328,20 @@ class Weights:
         self.linear(f"{name}.input_linear", 2 * v.shared_width, v.hidden)
         self.linear(f"{name}.output_linear", v.hidden, v.shared_width, gain=gain)
 
+    def experts(self, name: str) -> None:
+        """Router logits of deviation 2; the gate's rows before those that it multiplies."""
+        v, modern = self.v, self.v.dialect == 5
+        router, first, second = (
+            ("router.weight", "experts.gate_up_proj", "experts.down_proj")
+            if modern
+            else ("router.layer.weight", "input_linear.weight", "output_linear.weight")
+        )
+        self.add(f"{name}.{router}", (v.experts, v.hidden), 2 / v.hidden**0.5)
+        deviation = 1 / v.hidden**0.5
+        self.add(f"{name}.{first}", (v.experts, 2 * v.intermediate, v.hidden), deviation)
+        deviation = 4 * self.boost / self.residual / v.intermediate**0.5
+        self.add(f"{name}.{second}", (v.experts, v.hidden, v.intermediate), deviation)
+
     def mamba(self, name: str) -> None:
         """Heads that forget within a token or two and heads that remember a hundred."""
         v, m = self.v, self.v.mamba
@@ -327,15 +370,48 @@ class Weights:
                 self.attention(f"{prefix}.self_attn")
             if v.family in ("granite", "llama"):
                 self.mlp(f"{prefix}.mlp")
-            elif v.shared_width:
+            if v.experts:
+                self.experts(f"{prefix}.block_sparse_moe")
+            if v.family == "hybrid" or v.shared:
                 self.shared_mlp(f"{prefix}.shared_mlp")
         self.add("model.norm.weight", (v.hidden,), 0.25, 1.0)
         if not v.tied:
             self.linear("lm_head", v.vocabulary, v.hidden, gain=self.head_gain)
 
 
+    def bigcode(self) -> None:
+        v = self.v
+        self.add("transformer.wte.weight", (v.vocabulary, v.hidden), self.embedding)
+        self.add("transformer.wpe.weight", (128, v.hidden), self.embedding)
+        for layer in range(v.layers):
+            prefix = f"transformer.h.{layer}"
+            self.layer_norm(f"{prefix}.ln_1")
+            self.query_key_value(f"{prefix}.attn.c_attn")
+            self.linear(f"{prefix}.attn.c_proj", v.hidden, v.hidden, True, self.boost)
+            self.layer_norm(f"{prefix}.ln_2")
+            self.linear(f"{prefix}.mlp.c_fc", v.intermediate, v.hidden, True)
+            self.linear(f"{prefix}.mlp.c_proj", v.hidden, v.intermediate, True, self.boost)
+        self.layer_norm("transformer.ln_f")
+
+    def layer_norm(self, name: str) -> None:
+        self.add(f"{name}.weight", (self.v.hidden,), 0.25, 1.0)
+        self.add(f"{name}.bias", (self.v.hidden,), 0.25)
+
+    def query_key_value(self, name: str) -> None:
+        """All queries, the one key and the one value, in the rows of one matrix."""
+        v = self.v
+        rows = v.hidden + 2 * v.head_size
+        deviations = np.full((rows, 1), v.hidden**-0.5)
+        deviations[: v.hidden + v.head_size] *= self.sharpness
+        self.put(f"{name}.weight", self.random.standard_normal((rows, v.hidden)) * deviations)
+        self.add(f"{name}.bias", (rows,), 0.3)
+
+
 def weights(v: Variation, seed: int) -> dict[str, torch.Tensor]:
     """The tensors of a variation, under the names that published checkpoints have."""
     out = Weights(v, seed)
-    out.granite()
+    if v.family == "bigcode":
+        out.bigcode()
+    else:
+        out.granite()
     return out.tensors
