@@ -42,9 +42,11 @@ def padded(rows: int, columns: int) -> tuple[int, int]:
 
 
 def stream_bytes(stream: int, encoding: Encoding, layout: int, shape: tuple[int, ...]) -> int:
-    """Size of one stream of one matrix (panel16), or of a whole plain tensor: sections 3 and 4."""
+    """Size of one stream of one or more matrices (panel16), or of a whole plain tensor: sections 3 and 4."""
     if layout == PLAIN:
         return 4 * int(np.prod(shape, dtype=object))
+    if len(shape) == 3:
+        return shape[0] * stream_bytes(stream, encoding, layout, shape[1:])
     rows, columns = padded(*shape)
     if stream in (ELEMENTS, CODES):
         return rows * columns * encoding.bits // 8
@@ -79,6 +81,15 @@ def elements(data: bytes, encoding: Encoding, rows: int) -> np.ndarray:
     return by_row(data, "<u4" if encoding.bits == 32 else "<u2", rows)
 
 
+def matrices(streams: dict[int, bytes], count: int) -> list[dict[int, bytes]]:
+    """The streams of each expert's matrix: those of one after those of another, section 3."""
+    sizes = {kind: len(data) // count for kind, data in streams.items()}
+    return [
+        {kind: data[i * sizes[kind] : (i + 1) * sizes[kind]] for kind, data in streams.items()}
+        for i in range(count)
+    ]
+
+
 def decode(
     streams: dict[int, bytes],
     encoding: Encoding,
@@ -89,6 +100,9 @@ def decode(
     """The logical elements of a tensor as float32."""
     if layout == PLAIN:
         return np.frombuffer(streams[ELEMENTS], "<f4").reshape(shape)
+    if len(shape) == 3:
+        parts = matrices(streams, shape[0])
+        return np.stack([decode(p, encoding, layout, shape[1:], column_scale) for p in parts])
     rows, columns = shape
     height, _ = padded(rows, columns)
     if encoding.block is None:
@@ -113,6 +127,9 @@ def padding_is_zero(
     """Whether everything that the last table of section 3 lists is zero."""
     if layout == PLAIN:
         return True
+    if len(shape) == 3:
+        parts = matrices(streams, shape[0])
+        return all(padding_is_zero(p, encoding, layout, shape[1:]) for p in parts)
     rows, columns = shape
     height, _ = padded(rows, columns)
     if encoding.block is None:

@@ -165,8 +165,9 @@ def read_tensor(cursor: Cursor, name: str, profile: int) -> Tensor:
         require(1 <= len(shape) <= 8, f"{name}: {len(shape)} dimensions")
         require(min(shape) >= 1, f"{name}: shape {shape}")
     else:
-        require(len(shape) == 2, f"{name}: {len(shape)} dimensions in layout panel16")
-        require(1 <= shape[0] <= 1 << 31 and 1 <= shape[1] <= 1 << 24, f"{name}: shape {shape}")
+        require(len(shape) in (2, 3), f"{name}: {len(shape)} dimensions in layout panel16")
+        require(1 <= shape[-2] <= 1 << 31 and 1 <= shape[-1] <= 1 << 24, f"{name}: shape {shape}")
+        require(len(shape) == 2 or 1 <= shape[0] <= 1 << 12, f"{name}: shape {shape}")
     column_scale = cursor.name() if cursor.flag() else None
     statistics = struct.unpack("<3d", cursor.bytes(24)) if cursor.flag() else None
     require(statistics is None or bool(np.isfinite(statistics).all()), f"{name}: statistics")
@@ -254,7 +255,7 @@ class Slab:
             require(
                 scale is not None
                 and scale.layout == blocks.PLAIN
-                and scale.shape == tensor.shape[1:],
+                and scale.shape == tensor.shape[-1:],
                 f"{name}: column scales {tensor.column_scale!r} are missing or of another shape",
             )
 

@@ -37,7 +37,7 @@ struct CheckpointSource: WeightSource {
 
   func shape(ofTensor name: String) -> [Int]? { checkpoint.descriptor(named: name)?.shape }
 
-  func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix {
+  func matrices(named name: String, pool: WorkerPool) throws -> [WeightMatrix] {
     guard let tensor = checkpoint.descriptor(named: name) else {
       preconditionFailure("the loader asks for \(name) after its shape")
     }
@@ -45,7 +45,7 @@ struct CheckpointSource: WeightSource {
     let encoded = Result { () throws(ConversionError) in
       try checkpoint.encode(
         name, as: Self.encoding(of: tensor), pool: pool, isCancelled: isCancelled
-      ).matrix
+      ).weights.matrices
     }
     if case .failure(let error) = encoded, error.isCancellation { throw CancellationError() }
     return try encoded.get()
@@ -56,10 +56,10 @@ struct CheckpointSource: WeightSource {
   /// Bytes of all tensors in memory.
   var byteCount: Int {
     checkpoint.tensors.reduce(0) { sum, tensor in
-      guard tensor.shape.count == 2,
-        let geometry = PanelGeometry(rows: tensor.shape[0], columns: tensor.shape[1])
+      guard TensorRole(tensorName: tensor.name)?.isMatrix == true,
+        let form = MatrixForm(shape: tensor.shape)
       else { return sum + tensor.elementCount * 4 }
-      return sum + geometry.byteCount(in: Self.encoding(of: tensor))
+      return sum + form.byteCount(in: Self.encoding(of: tensor))
     }
   }
 

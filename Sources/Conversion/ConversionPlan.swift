@@ -82,8 +82,8 @@ public struct ConversionPlan: Sendable {
 
   private static func byteCount(_ tensor: TensorDescriptor, _ encoding: BlockEncoding?) -> Int {
     guard let encoding else { return tensor.elementCount * 4 }
-    // The configuration's ranges lie within those of a geometry.
-    return PanelGeometry(rows: tensor.shape[0], columns: tensor.shape[1])!.byteCount(in: encoding)
+    // The configuration's ranges lie within those of a form.
+    return MatrixForm(shape: tensor.shape)!.byteCount(in: encoding)
   }
 }
 

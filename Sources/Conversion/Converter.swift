@@ -177,11 +177,11 @@ public struct Converter: Sendable {
     }
     let scales = encoding.isQuantized ? weighting?.scales : nil
     let encoded = try checkpoint.encode(
-      tensor.name, as: encoding, importance: weighting?.importance, columnScales: scales,
-      pool: pool, isCancelled: isCancelled)
+      tensor.name, as: encoding, importance: weighting?.importance(of: entry) ?? [],
+      columnScales: scales, pool: pool, isCancelled: isCancelled)
     try output { () throws(SlabError) in
       try writer.append(
-        encoded.matrix, name: tensor.name, shape: tensor.shape, sourceType: entry.sourceType,
+        encoded.weights, name: tensor.name, shape: tensor.shape, sourceType: entry.sourceType,
         columnScales: scales == nil ? nil : weighting?.group.columnScalesName,
         statistics: encoded.statistics)
     }

@@ -76,8 +76,8 @@ public struct SourceComparison: Sendable {
       return isSame ? nil : Fault(tensor, "the values are others")
     }
     let found = ValueComparison(
-      of: .matrix(try slab.matrix(named: tensor.name, pool: pool)),
-      against: .view(try checkpoint.matrix(named: source.name)), pool: pool
+      of: .weights(try slab.weights(named: tensor.name, pool: pool)),
+      against: .view(try checkpoint.rows(named: source.name)), pool: pool
     ).statistics
     guard let recorded = tensor.statistics else {
       return Fault(tensor, "the slab does not say how far it may be from its original", found)

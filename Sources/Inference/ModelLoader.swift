@@ -82,9 +82,11 @@ struct ModelLoader {
     RMSNorm(weight: try vector(name + ".weight"), epsilon: configuration.normEpsilon)
   }
 
-  private mutating func matrix(_ name: String) throws -> WeightMatrix {
+  private mutating func matrix(_ name: String) throws -> WeightMatrix { try matrices(name)[0] }
+
+  private mutating func matrices(_ name: String) throws -> [WeightMatrix] {
     defer { report() }
-    return try weights.matrix(named: name, pool: pool)
+    return try weights.matrices(named: name, pool: pool)
   }
 
   private mutating func vector(_ name: String) throws -> [Float] {

@@ -9,8 +9,9 @@ public protocol WeightSource {
   /// Nil where there is no such tensor.
   func shape(ofTensor name: String) -> [Int]?
 
-  /// A matrix, ready for the kernels; only called for tensors of two dimensions.
-  func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix
+  /// A matrix, or those of the experts in order, ready for the kernels; only called for tensors of two
+  /// or three dimensions.
+  func matrices(named name: String, pool: WorkerPool) throws -> [WeightMatrix]
 
   /// A tensor of one dimension.
   func vector(named name: String) throws -> [Float]
@@ -21,8 +22,8 @@ extension SlabWeights: WeightSource {
 
   public func shape(ofTensor name: String) -> [Int]? { slab.tensor(named: name)?.shape }
 
-  public func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix {
-    try matrix(named: name)
+  public func matrices(named name: String, pool: WorkerPool) throws -> [WeightMatrix] {
+    try tensor(named: name).matrices
   }
 
   public func vector(named name: String) throws -> [Float] { try slab.values(named: name) }

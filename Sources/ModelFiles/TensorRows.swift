@@ -2,20 +2,20 @@ public import TensorCore
 
 /// The elements of a tensor as float32, row by row: the last dimension is the columns.
 public enum TensorRows: Sendable {
-  case matrix(WeightMatrix)
+  case weights(WeightTensor)
   /// - `owner`: what keeps the memory of the view alive, where that is not the caller.
   case view(MatrixView, owner: AlignedBuffer? = nil)
 
   public var rows: Int {
     switch self {
-    case .matrix(let matrix): matrix.geometry.rows
+    case .weights(let weights): weights.form.rows
     case .view(let view, _): view.rows
     }
   }
 
   public var columns: Int {
     switch self {
-    case .matrix(let matrix): matrix.geometry.columns
+    case .weights(let weights): weights.form.geometry.columns
     case .view(let view, _): view.columns
     }
   }
@@ -23,7 +23,7 @@ public enum TensorRows: Sendable {
   /// Writes the elements of one row, dequantized with their column scales.
   public func copyRow(_ row: Int, into destination: UnsafeMutablePointer<Float>) {
     switch self {
-    case .matrix(let matrix): matrix.copyRow(row, into: destination)
+    case .weights(let weights): weights.copyRow(row, into: destination)
     case .view(let view, _): view.copyRow(row, into: destination)
     }
   }
@@ -45,7 +45,7 @@ extension Slab {
     for stream in tensor.streams {
       buffers[stream.kind] = try file.decoded(stream, of: tensor, pool: pool)
     }
-    guard let geometry = tensor.geometry else {
+    guard let form = tensor.form else {
       let elements = buffers[.elements]!
       let (rows, columns) = TensorRows.form(tensor.shape)
       return .view(
@@ -55,9 +55,9 @@ extension Slab {
     let scales = try tensor.columnScales.map { name throws(SlabError) in
       try sharedColumnScales(named: name)
     }
-    return .matrix(
-      WeightMatrix(
-        encoding: tensor.encoding, geometry: geometry, streams: buffers.mapValues(\.bytes),
+    return .weights(
+      WeightTensor(
+        encoding: tensor.encoding, form: form, streams: buffers.mapValues(\.bytes),
         columnScales: scales, owners: Array(buffers.values)))
   }
 }

@@ -8,8 +8,6 @@ struct ColumnFactors: @unchecked Sendable {  // immutable after init
   /// Reciprocals of the column scales, zero in padding.
   let inverseScales: AlignedBuffer?
   let largestScale: Float
-  /// Whether columns count differently.
-  let hasImportance: Bool
 
   /// The smallest importance that counts, as a fraction of the mean: a column that calibration
   /// never saw active still has to come out as something near its weights.
@@ -68,6 +66,5 @@ struct ColumnFactors: @unchecked Sendable {  // immutable after init
     self.scales = scales
     self.inverseScales = inverseScales
     self.largestScale = largestScale
-    hasImportance = importance != nil
   }
 }

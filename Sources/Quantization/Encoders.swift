@@ -1,32 +1,47 @@
 import TensorCore
 
-/// Fills the streams of a matrix, panels in parallel.
+/// Fills the streams of a tensor, matrix by matrix, panels in parallel.
 struct EncodedStreams {
-  let geometry: PanelGeometry
+  let form: MatrixForm
   let encoding: BlockEncoding
   private let buffers: [StreamKind: AlignedBuffer]
-  let sums: ErrorSums
+  private let allSums: ErrorSums
   /// Once requested, panels may be left as they are.
   let cancellation: Cancellation
+  /// Which of the matrices is being encoded.
+  var matrix = 0
 
-  init(_ geometry: PanelGeometry, _ encoding: BlockEncoding, _ cancellation: Cancellation) {
+  init(_ form: MatrixForm, _ encoding: BlockEncoding, _ cancellation: Cancellation) {
     self.cancellation = cancellation
-    self.geometry = geometry
+    self.form = form
     self.encoding = encoding
     buffers = Dictionary(
       uniqueKeysWithValues: encoding.streams.map {
-        ($0, AlignedBuffer(byteCount: geometry.byteCount(of: $0, in: encoding)))
+        ($0, AlignedBuffer(byteCount: form.byteCount(of: $0, in: encoding)))
       })
-    sums = ErrorSums(panelCount: geometry.panelCount)
+    allSums = ErrorSums(panelCount: form.panelCount)
   }
+
+  /// Of the matrix.
+  var geometry: PanelGeometry { form.geometry }
 
   /// A panel's part of a stream; workers write different panels.
   func part<Element>(
     _ stream: StreamKind, ofPanel panel: Int, as type: Element.Type
   ) -> UnsafeMutablePointer<Element> {
-    let buffer = buffers[stream]!
-    return (buffer.base + panel * (buffer.byteCount / geometry.panelCount))
+    let range = form.range(ofMatrix: matrix, in: stream, encoding)
+    return (buffers[stream]!.base + range.lowerBound + panel * (range.count / geometry.panelCount))
       .assumingMemoryBound(to: Element.self)
+  }
+
+  /// Where the sums of a panel go.
+  func sums(ofPanel panel: Int) -> UnsafeMutablePointer<Double> {
+    allSums.sums(ofPanel: matrix * geometry.panelCount + panel)
+  }
+
+  /// What encoding did to all matrices.
+  func statistics(isWeighted: Bool = false) -> ErrorStatistics {
+    allSums.statistics(isWeighted: isWeighted)
   }
 
   /// Calls `encodePanels` with runs of panels, which may share scratch memory, from all threads.
@@ -44,13 +59,13 @@ struct EncodedStreams {
     }
     if cancellation.isRequested { throw .cancelled }
     if let place = failures.lazy.compactMap({ $0 }).first {
-      throw .nonFinite(row: place.row, column: place.column)
+      throw .nonFinite(row: matrix * geometry.rows + place.row, column: place.column)
     }
   }
 
-  func matrix(columnScales: ColumnScales?) -> WeightMatrix {
-    WeightMatrix(
-      encoding: encoding, geometry: geometry, streams: buffers.mapValues(\.bytes),
+  func tensor(columnScales: ColumnScales?) -> WeightTensor {
+    WeightTensor(
+      encoding: encoding, form: form, streams: buffers.mapValues(\.bytes),
       columnScales: columnScales, owners: Array(buffers.values))
   }
 }
@@ -62,9 +77,7 @@ struct BlockEncoder {
   let kernels: QuantizationKernels
   let streams: EncodedStreams
 
-  func encode(
-    fitsCodebook: Bool, pool: WorkerPool
-  ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
+  func encode(fitsCodebook: Bool, pool: WorkerPool) throws(QuantizationError) {
     let (geometry, encoding) = (streams.geometry, streams.encoding)
     var codebook: Codebook?
     if encoding.hasCodebook {
@@ -86,14 +99,10 @@ struct BlockEncoder {
           into: QuantizationKernels.Output(
             codes: streams.part(.codes, ofPanel: panel, as: UInt8.self),
             blockScales: streams.part(.blockScales, ofPanel: panel, as: Int8.self),
-            sums: streams.sums.sums(ofPanel: panel)))
+            sums: streams.sums(ofPanel: panel)))
       }
       return nil
     }
-    return (
-      streams.matrix(columnScales: factors.scales),
-      streams.sums.statistics(isWeighted: factors.hasImportance)
-    )
   }
 }
 
@@ -103,9 +112,7 @@ struct UnquantizedEncoder {
   let kernels: QuantizationKernels
   let streams: EncodedStreams
 
-  func encode(
-    pool: WorkerPool
-  ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
+  func encode(pool: WorkerPool) throws(QuantizationError) {
     let geometry = streams.geometry
     let isLossless = streams.encoding == .f32
     // Larger magnitudes than 0x7F7F_7FFF round to a bf16 infinity.
@@ -122,13 +129,10 @@ struct UnquantizedEncoder {
           kernels.encodeBF16(
             values: floats, paddedColumns: geometry.paddedColumns,
             elements: streams.part(.elements, ofPanel: panel, as: UInt8.self),
-            sums: streams.sums.sums(ofPanel: panel))
+            sums: streams.sums(ofPanel: panel))
         }
       }
       return nil
     }
-    return (
-      streams.matrix(columnScales: nil), isLossless ? .lossless : streams.sums.statistics()
-    )
   }
 }

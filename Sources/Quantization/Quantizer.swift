@@ -26,10 +26,29 @@ public enum Quantizer {
     columnScales: ColumnScales? = nil, pool: WorkerPool,
     isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
+    let (weights, statistics) = try encode(
+      [source], as: encoding, importance: importance.map { [$0] } ?? [],
+      columnScales: columnScales, pool: pool, isCancelled: isCancelled)
+    return (weights.matrices[0], statistics)
+  }
+
+  /// Encodes the matrices of experts, each by itself with a codebook of its own, as one tensor; see
+  /// ``encode(_:as:importance:columnScales:pool:isCancelled:)``.
+  ///
+  /// - Parameters:
+  ///   - sources: of one shape.
+  ///   - importance: one for each matrix, or none.
+  /// - Returns: the tensor, and what encoding did to all of it. Rows in errors are counted through all
+  ///   matrices.
+  public static func encode(
+    _ sources: [MatrixView], as encoding: BlockEncoding, importance: [[Float]] = [],
+    columnScales: ColumnScales? = nil, pool: WorkerPool,
+    isCancelled: @escaping @Sendable () -> Bool = { false }
+  ) throws(QuantizationError) -> (weights: WeightTensor, statistics: ErrorStatistics) {
     let instructionSet: InstructionSet
     do { instructionSet = try .selected() } catch { throw .instructionSet(error) }
     return try encode(
-      source, as: encoding, importance: importance, columnScales: columnScales,
+      sources, as: encoding, importance: importance, columnScales: columnScales,
       instructionSet: instructionSet, pool: pool, isCancelled: isCancelled)
   }
 
@@ -41,18 +60,44 @@ public enum Quantizer {
     columnScales: ColumnScales?, instructionSet: InstructionSet, fitsCodebook: Bool = true,
     pool: WorkerPool, isCancelled: @escaping @Sendable () -> Bool = { false }
   ) throws(QuantizationError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
-    guard let geometry = PanelGeometry(rows: source.rows, columns: source.columns) else {
-      throw .unsupportedShape(rows: source.rows, columns: source.columns)
-    }
+    let (weights, statistics) = try encode(
+      [source], as: encoding, importance: importance.map { [$0] } ?? [],
+      columnScales: columnScales, instructionSet: instructionSet, fitsCodebook: fitsCodebook,
+      pool: pool, isCancelled: isCancelled)
+    return (weights.matrices[0], statistics)
+  }
+
+  private static func encode(
+    _ sources: [MatrixView], as encoding: BlockEncoding, importance: [[Float]],
+    columnScales: ColumnScales?, instructionSet: InstructionSet, fitsCodebook: Bool = true,
+    pool: WorkerPool, isCancelled: @escaping @Sendable () -> Bool
+  ) throws(QuantizationError) -> (weights: WeightTensor, statistics: ErrorStatistics) {
+    let (rows, columns) = (sources[0].rows, sources[0].columns)
+    precondition(sources.allSatisfy { $0.rows == rows && $0.columns == columns })
+    precondition(importance.isEmpty || importance.count == sources.count)
+    guard let geometry = PanelGeometry(rows: rows, columns: columns),
+      let form = MatrixForm(count: sources.count, geometry: geometry)
+    else { throw .unsupportedShape(rows: rows, columns: columns) }
+    if columnScales != nil, !encoding.isQuantized { throw .columnScalesNotSupported(encoding) }
     let kernels = QuantizationKernels(instructionSet)
-    let streams = EncodedStreams(geometry, encoding, Cancellation(isCancelled))
-    guard encoding.isQuantized else {
-      if columnScales != nil { throw .columnScalesNotSupported(encoding) }
-      return try UnquantizedEncoder(source: source, kernels: kernels, streams: streams).encode(
-        pool: pool)
+    var streams = EncodedStreams(form, encoding, Cancellation(isCancelled))
+    for (index, source) in sources.enumerated() {
+      streams.matrix = index
+      guard encoding.isQuantized else {
+        try UnquantizedEncoder(source: source, kernels: kernels, streams: streams).encode(
+          pool: pool)
+        continue
+      }
+      let factors = try ColumnFactors(
+        geometry, importance: importance.isEmpty ? nil : importance[index], scales: columnScales)
+      try BlockEncoder(source: source, factors: factors, kernels: kernels, streams: streams)
+        .encode(fitsCodebook: fitsCodebook, pool: pool)
     }
-    let factors = try ColumnFactors(geometry, importance: importance, scales: columnScales)
-    return try BlockEncoder(source: source, factors: factors, kernels: kernels, streams: streams)
-      .encode(fitsCodebook: fitsCodebook, pool: pool)
+    return (
+      streams.tensor(columnScales: columnScales),
+      encoding == .f32
+        ? .lossless
+        : streams.statistics(isWeighted: encoding.isQuantized && !importance.isEmpty)
+    )
   }
 }

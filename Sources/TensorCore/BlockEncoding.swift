@@ -64,7 +64,7 @@ public enum StreamKind: UInt8, Sendable, CaseIterable {
 public enum TensorLayout: UInt8, Sendable {
   /// Row-major float32 without padding: one-dimensional tensors, convolutions, column scales.
   case plain = 0
-  /// Rows interleaved sixteen at a time: matrices.
+  /// Rows interleaved sixteen at a time: matrices, and the matrices of experts.
   case panel16 = 1
 }
 

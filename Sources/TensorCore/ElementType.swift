@@ -54,6 +54,18 @@ public struct MatrixView: @unchecked Sendable {  // immutable bytes, read only
     self.columns = columns
   }
 
+  /// As many views of the same number of rows, in order.
+  /// - Precondition: `count` divides the number of rows.
+  public func split(into count: Int) -> [MatrixView] {
+    precondition(count > 0 && rows % count == 0)
+    let size = bytes.count / count
+    return (0..<count).map { index in
+      MatrixView(
+        UnsafeRawBufferPointer(rebasing: bytes[index * size..<(index + 1) * size]),
+        elementType: elementType, rows: rows / count, columns: columns)
+    }
+  }
+
   /// Converts row `row` to float32; exact for every element type.
   public func copyRow(_ row: Int, into destination: UnsafeMutablePointer<Float>) {
     precondition(0 <= row && row < rows)

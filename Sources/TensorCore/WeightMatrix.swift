@@ -19,7 +19,8 @@ public struct WeightMatrix: @unchecked Sendable {  // immutable; `owners` keep t
 
   /// - Parameters:
   ///   - streams: one buffer for each of `encoding.streams`, of exactly the size that `geometry`
-  ///     says, aligned to 64 bytes.
+  ///     says, aligned to 64 bytes; block scales and codebook, which another expert's may come
+  ///     before, to 16.
   ///   - owners: what keeps the buffers alive.
   /// - Precondition: sizes and alignment are as said; readers of files check before.
   public init(
@@ -29,7 +30,8 @@ public struct WeightMatrix: @unchecked Sendable {  // immutable; `owners` keep t
   ) {
     for kind in encoding.streams {
       precondition(streams[kind]?.count == geometry.byteCount(of: kind, in: encoding))
-      precondition(Int(bitPattern: streams[kind]!.baseAddress) % 64 == 0)
+      let alignment = kind == .blockScales || kind == .codebook ? 16 : 64
+      precondition(Int(bitPattern: streams[kind]!.baseAddress) % alignment == 0)
     }
     precondition(columnScales == nil || encoding.isQuantized)
     precondition(columnScales == nil || columnScales!.columns == geometry.columns)

@@ -19,9 +19,9 @@ private struct EncodedPebble: WeightSource {
 
   func shape(ofTensor name: String) -> [Int]? { checkpoint.descriptor(named: name)?.shape }
 
-  func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix {
+  func matrices(named name: String, pool: WorkerPool) throws -> [WeightMatrix] {
     let encoding = name.contains("embed_tokens") ? .bf16 : encoding
-    return try Quantizer.encode(checkpoint.matrix(named: name), as: encoding, pool: pool).matrix
+    return [try Quantizer.encode(checkpoint.matrix(named: name), as: encoding, pool: pool).matrix]
   }
 
   func vector(named name: String) throws -> [Float] { try checkpoint.values(named: name) }

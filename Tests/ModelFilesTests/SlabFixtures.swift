@@ -109,6 +109,40 @@ enum SlabFixtures {
   }
 }
 
+extension SlabFixtures {
+  /// Matrices of one shape as the tensor of as many experts.
+  static func experts(_ matrices: [WeightMatrix]) -> WeightTensor {
+    let (encoding, columnScales) = (matrices[0].encoding, matrices[0].columnScales)
+    let form = MatrixForm(count: matrices.count, geometry: matrices[0].geometry)!
+    var buffers: [StreamKind: AlignedBuffer] = [:]
+    for kind in encoding.streams {
+      let buffer = AlignedBuffer(byteCount: form.byteCount(of: kind, in: encoding))
+      for (index, matrix) in matrices.enumerated() {
+        let range = form.range(ofMatrix: index, in: kind, encoding)
+        (buffer.base + range.lowerBound).copyMemory(
+          from: matrix.stream(kind)!.baseAddress!, byteCount: range.count)
+      }
+      buffers[kind] = buffer
+    }
+    return WeightTensor(
+      encoding: encoding, form: form, streams: buffers.mapValues(\.bytes),
+      columnScales: columnScales, owners: Array(buffers.values))
+  }
+
+  /// Random matrices of experts, each with content of its own.
+  static func experts(
+    _ encoding: BlockEncoding, count: Int, rows: Int, columns: Int,
+    columnScales: ColumnScales? = nil
+  ) -> WeightTensor {
+    experts(
+      (0..<count).map {
+        matrix(
+          encoding, rows: rows, columns: columns, seed: UInt64(100 + $0),
+          columnScales: columnScales)
+      })
+  }
+}
+
 extension WeightMatrix {
   /// The bytes of all streams, in order.
   var allBytes: [[UInt8]] { encoding.streams.map { Array(stream($0)!) } }

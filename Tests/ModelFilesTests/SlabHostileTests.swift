@@ -175,7 +175,18 @@ import Testing
       $0.change("ddd", shape: [1 << 40, 1 << 22, 1 << 6, 64])
     },
     Case("plain q4", "the shape") { $0.change("aaa", layout: .plain) },
-    Case("matrix of three dimensions", "the shape") { $0.change("aaa", shape: [1, 18, 20]) },
+    Case("matrix of four dimensions", "the shape") { $0.change("aaa", shape: [1, 1, 18, 20]) },
+    Case("no experts", "the shape") { $0.change("aaa", shape: [0, 18, 20]) },
+    Case("too many experts", "the shape") { $0.change("aaa", shape: [4097, 18, 20]) },
+    Case("more experts than bytes", "belong to the shape") {
+      $0.change("aaa", shape: [2, 18, 20])
+    },
+    Case("experts whose sizes overflow", "the shape") {
+      $0.change("aaa", shape: [1 << 12, 1 << 31, 1 << 24])
+    },
+    Case("column scales of the rows of experts", "no plain tensor") {
+      $0.change("aaa", shape: [1, 20, 18])
+    },
     Case("matrix too wide", "the shape") { $0.change("aaa", shape: [1, 1 << 25]) },
     Case("shape larger than the bytes", "does not belong to the shape") {
       $0.change("ddd", shape: [65])

@@ -14,6 +14,7 @@ enum SlabVectors {
     Vector(name: "encodings", profile: .run), Vector(name: "encodings", profile: .ship),
     Vector(name: "extremes", profile: .run), Vector(name: "extremes", profile: .ship),
     Vector(name: "frames", profile: .ship),
+    Vector(name: "experts", profile: .run), Vector(name: "experts", profile: .ship),
   ]
 
   struct Vector: Sendable, CustomTestStringConvertible {
@@ -33,6 +34,7 @@ enum SlabVectors {
       switch vector.name {
       case "encodings": try appendEncodings(writer)
       case "extremes": try appendExtremes(writer)
+      case "experts": try appendExperts(writer)
       default: try appendFrames(writer)
       }
     }
@@ -98,6 +100,24 @@ enum SlabVectors {
       sourceType: .f32)
   }
 
+  /// The matrices of experts in every encoding, with and without column scales.
+  private static func appendExperts(_ writer: SlabWriter) throws {
+    let scales = SlabFixtures.scales(37, seed: 1)
+    for encoding in BlockEncoding.allCases {
+      let isScaled = encoding.isQuantized
+      try writer.append(
+        SlabFixtures.experts(
+          encoding, count: 3, rows: 19, columns: 37,
+          columnScales: isScaled ? ColumnScales(scales) : nil),
+        name: "\(encoding.name).3x19x37", shape: [3, 19, 37], sourceType: .bf16,
+        columnScales: isScaled ? "input.column_scales" : nil, statistics: nil)
+    }
+    try writer.append(
+      SlabFixtures.experts(.q4b32, count: 2, rows: 16, columns: 32), name: "q4b32.2x16x32",
+      shape: [2, 16, 32], sourceType: .f16, columnScales: nil, statistics: nil)
+    try writer.append(scales, name: "input.column_scales", shape: [37], sourceType: .f32)
+  }
+
   /// Streams of more than one frame, of regular content so that the files stay small.
   private static func appendFrames(_ writer: SlabWriter) throws {
     for encoding in [BlockEncoding.q8b32, .bf16] {
@@ -152,10 +172,11 @@ enum SlabVectors {
 extension SlabFixtures {
   /// The dequantized values of a tensor, row-major, without padding.
   static func logicalValues(of tensor: SlabTensor, in slab: Slab) throws -> [Float] {
-    guard let geometry = tensor.geometry else { return try slab.values(named: tensor.name) }
-    let matrix = try slab.matrix(named: tensor.name, pool: pool)
-    return (0..<geometry.rows).flatMap { row in
-      (0..<geometry.columns).map { Reference.dequantize(matrix, row: row, column: $0) }
+    guard let geometry = tensor.form?.geometry else { return try slab.values(named: tensor.name) }
+    return try slab.weights(named: tensor.name, pool: pool).matrices.flatMap { matrix in
+      (0..<geometry.rows).flatMap { row in
+        (0..<geometry.columns).map { Reference.dequantize(matrix, row: row, column: $0) }
+      }
     }
   }
 

@@ -13,6 +13,11 @@ final class Calibrator {
     let importance: [Float]
     /// Nil where columns stay as they are.
     let scales: ColumnScales?
+
+    /// The importance of the columns of each matrix of a tensor.
+    func importance(of entry: ConversionPlan.Entry) -> [[Float]] {
+      Array(repeating: importance, count: entry.tensor.matrixCount)
+    }
   }
 
   private let checkpoint: Checkpoint
@@ -87,7 +92,7 @@ final class Calibrator {
     for entry in group.entries {
       guard let encoding = entry.encoding, encoding.isQuantized else { continue }
       do throws(CheckpointError) {
-        matrices.append((try checkpoint.matrix(named: entry.tensor.name), encoding))
+        matrices.append((try checkpoint.rows(named: entry.tensor.name), encoding))
       } catch {
         throw .checkpoint(error)
       }

@@ -13,34 +13,36 @@ struct CheckpointLayer: WeightSource {
 
   func shape(ofTensor name: String) -> [Int]? { checkpoint.descriptor(named: name)?.shape }
 
-  func matrix(named name: String, pool: WorkerPool) throws -> WeightMatrix {
-    try checkpoint.encode(name, as: .q8b16, pool: pool, isCancelled: isCancelled).matrix
+  func matrices(named name: String, pool: WorkerPool) throws -> [WeightMatrix] {
+    try checkpoint.encode(name, as: .q8b16, pool: pool, isCancelled: isCancelled).weights.matrices
   }
 
   func vector(named name: String) throws -> [Float] { try checkpoint.values(named: name) }
 }
 
 extension Checkpoint {
-  /// A matrix in another encoding.
+  /// A matrix, or those of the experts, in another encoding.
   ///
+  /// - Parameter importance: of the columns of each matrix, or empty.
   /// - Throws: ``ConversionError``, which names a weight that is not finite.
   func encode(
-    _ name: String, as encoding: BlockEncoding, importance: [Float]? = nil,
+    _ name: String, as encoding: BlockEncoding, importance: [[Float]] = [],
     columnScales: ColumnScales? = nil, pool: WorkerPool,
     isCancelled: @escaping @Sendable () -> Bool
-  ) throws(ConversionError) -> (matrix: WeightMatrix, statistics: ErrorStatistics) {
-    let matrix: MatrixView
+  ) throws(ConversionError) -> (weights: WeightTensor, statistics: ErrorStatistics) {
+    let matrices: [MatrixView]
     do throws(CheckpointError) {
-      matrix = try self.matrix(named: name)
+      matrices = try self.matrices(named: name)
     } catch {
       throw .checkpoint(error)
     }
     do throws(QuantizationError) {
       return try Quantizer.encode(
-        matrix, as: encoding, importance: importance, columnScales: columnScales, pool: pool,
+        matrices, as: encoding, importance: importance, columnScales: columnScales, pool: pool,
         isCancelled: isCancelled)
     } catch .nonFinite(let row, let column) {
-      throw .checkpoint(nonFinite(descriptor(named: name)!, index: row * matrix.columns + column))
+      let index = row * matrices[0].columns + column
+      throw .checkpoint(nonFinite(descriptor(named: name)!, index: index))
     } catch {
       throw .quantization(tensor: name, error)
     }

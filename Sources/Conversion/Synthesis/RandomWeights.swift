@@ -31,7 +31,7 @@ public struct RandomWeights: WeightSource {
   public var byteCount: Int {
     shapes.reduce(0) { sum, tensor in
       guard let encoding = encodings[tensor.key] else { return sum }
-      return sum + geometry(tensor.value).byteCount(in: encoding)
+      return sum + form(tensor.value).byteCount(in: encoding)
     }
   }
 
@@ -45,8 +45,12 @@ public struct RandomWeights: WeightSource {
   }
 
   /// Random codes and scales of the tensor, the same at every call.
-  public func matrix(named name: String, pool: WorkerPool) -> WeightMatrix {
-    Self.matrix(geometry(shapes[name]!), encodings[name]!, seed: places[name]!, pool: pool)
+  public func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] {
+    let form = form(shapes[name]!)
+    return (0..<UInt64(form.count)).map { index in
+      Self.matrix(
+        form.geometry, encodings[name]!, seed: places[name]! + index << 32, pool: pool)
+    }
   }
 
   /// A matrix of random codes, whose weights have a variance of about 1 / columns, so that
@@ -84,8 +88,8 @@ public struct RandomWeights: WeightSource {
       owners: Array(streams.values))
   }
 
-  private func geometry(_ shape: [Int]) -> PanelGeometry {
-    PanelGeometry(rows: shape[0], columns: shape[1])!  // within the ranges of a configuration
+  private func form(_ shape: [Int]) -> MatrixForm {
+    MatrixForm(shape: shape)!  // within the ranges of a configuration
   }
 
   /// Every stream but the codebook consists of whole words.

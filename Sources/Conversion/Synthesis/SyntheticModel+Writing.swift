@@ -77,18 +77,21 @@ extension SyntheticModel {
       for index in tensors.indices.sorted(by: { rank(matches[$0].role) < rank(matches[$1].role) }) {
         try monitor.advance(done, byteCount)
         let (name, shape) = tensors[index]
+        let rowCount = shape.dropLast().reduce(1, *)
         let buffer = AlignedBuffer(byteCount: 2 * shape.reduce(1, *))
         let elements = buffer.base.assumingMemoryBound(to: UInt16.self)
-        fill(elements, tensor: index, rows: 0..<(shape.count == 1 ? 1 : shape[0]), pool: pool)
+        fill(elements, tensor: index, rows: 0..<rowCount, pool: pool)
         if let encoding = matches[index].encoding {
-          let (matrix, statistics) = try Quantizer.encode(
-            MatrixView(buffer.bytes, elementType: .bf16, rows: shape[0], columns: shape[1]),
-            as: encoding, pool: pool, isCancelled: monitor.isCancelled)
+          let rows = MatrixView(
+            buffer.bytes, elementType: .bf16, rows: rowCount, columns: shape.last!)
+          let (weights, statistics) = try Quantizer.encode(
+            rows.split(into: shape.count == 3 ? shape[0] : 1), as: encoding, pool: pool,
+            isCancelled: monitor.isCancelled)
           try writer.append(
-            matrix, name: name, shape: shape, sourceType: .bf16, columnScales: nil,
+            weights, name: name, shape: shape, sourceType: .bf16, columnScales: nil,
             statistics: statistics)
         } else {
-          let values = (0..<shape[0]).map { Float(bfloat16Bits: elements[$0]) }
+          let values = (0..<shape.reduce(1, *)).map { Float(bfloat16Bits: elements[$0]) }
           try writer.append(values, name: name, shape: shape, sourceType: .bf16)
         }
         done += buffer.byteCount
@@ -119,7 +122,7 @@ extension SyntheticModel {
     ofTensor index: Int, pool: WorkerPool, _ body: (UnsafeRawBufferPointer) throws -> Void
   ) throws {
     let shape = tensors[index].shape
-    let (rows, columns) = shape.count == 1 ? (1, shape[0]) : (shape[0], shape[1])
+    let (rows, columns) = (shape.dropLast().reduce(1, *), shape.last!)
     let piece = min(rows, max(1, (16 << 20) / columns))
     let buffer = AlignedBuffer(byteCount: 2 * piece * columns)
     for first in stride(from: 0, to: rows, by: piece) {

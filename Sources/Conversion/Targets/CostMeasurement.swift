@@ -246,7 +246,7 @@ struct MeasurementState {
     try calibrator?.advance(to: step.kind)
     if step.kind == .vectors { return }
     var errors: [String: [BlockEncoding: ErrorStatistics]] = [:]
-    var forms: [BlockEncoding: [String: WeightMatrix]] = [:]
+    var forms: [BlockEncoding: [String: WeightTensor]] = [:]
     for (encoding, step) in zip(EncodingCosts.candidates, steps) {
       let weightings = try calibrator?.weightings(of: step) ?? []
       for weighting in weightings where weighting.scales != nil {
@@ -256,12 +256,12 @@ struct MeasurementState {
         if isCancelled() { throw .cancelled(path: checkpoint.directory) }
         let weighting = weightings.first { $0.group.contains(entry) }
         let name = entry.tensor.name
-        let (matrix, statistics) = try checkpoint.encode(
-          name, as: encoding, importance: weighting?.importance, columnScales: weighting?.scales,
-          pool: pool, isCancelled: isCancelled)
+        let (weights, statistics) = try checkpoint.encode(
+          name, as: encoding, importance: weighting?.importance(of: entry) ?? [],
+          columnScales: weighting?.scales, pool: pool, isCancelled: isCancelled)
         errors[name, default: [:]][encoding] = statistics
         if encoding == Sensitivity.base || encoding == Sensitivity.probe {
-          forms[encoding, default: [:]][name] = matrix
+          forms[encoding, default: [:]][name] = weights
         }
       }
     }

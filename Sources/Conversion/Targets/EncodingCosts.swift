@@ -10,14 +10,14 @@ public struct EncodingCosts: Sendable {
   /// A matrix of the model.
   struct Matrix: Sendable {
     let entry: ConversionPlan.Entry
-    let geometry: PanelGeometry
+    let form: MatrixForm
     /// Of each of ``candidates``; comparable between all matrices of the model.
     let costs: [BlockEncoding: Double]
 
     /// - Precondition: `entry` is a matrix.
     init(_ entry: ConversionPlan.Entry, costs: [BlockEncoding: Double]) {
       self.entry = entry
-      geometry = PanelGeometry(rows: entry.tensor.shape[0], columns: entry.tensor.shape[1])!
+      form = MatrixForm(shape: entry.tensor.shape)!
       self.costs = costs
     }
   }
@@ -43,7 +43,7 @@ public struct EncodingCosts: Sendable {
   static func assignments(_ group: [Matrix]) -> [Assignment] {
     [(BlockEncoding.q4b32, BlockEncoding.q8b32), (.q4b16, .q8b16)].flatMap { small, large in
       func saving(_ matrix: Matrix) -> Double {
-        let bytes = matrix.geometry.byteCount(in: large) - matrix.geometry.byteCount(in: small)
+        let bytes = matrix.form.byteCount(in: large) - matrix.form.byteCount(in: small)
         return (matrix.costs[small]! - matrix.costs[large]!) / Double(bytes)
       }
       let savings = group.map(saving)

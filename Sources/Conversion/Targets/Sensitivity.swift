@@ -43,7 +43,7 @@ final class Sensitivity {
 
   /// The damage that the probe of each matrix of a step does, the others as in the base.
   func damage(
-    _ kind: ConversionPlan.Step.Kind, base: [String: WeightMatrix], probes: [String: WeightMatrix]
+    _ kind: ConversionPlan.Step.Kind, base: [String: WeightTensor], probes: [String: WeightTensor]
   ) throws(ConversionError) -> [String: Double] {
     switch kind {
     case .layer(let layer): try damage(inLayer: layer, base: base, probes: probes)
@@ -59,7 +59,7 @@ final class Sensitivity {
   /// Mean over tokens of the squared length of the error in the residual stream after the layer, over that
   /// of the stream.
   private func damage(
-    inLayer layer: Int, base: [String: WeightMatrix], probes: [String: WeightMatrix]
+    inLayer layer: Int, base: [String: WeightTensor], probes: [String: WeightTensor]
   ) throws(ConversionError) -> [String: Double] {
     let exact = try output(ofLayer: layer, base)
     var result: [String: Double] = [:]
@@ -74,7 +74,7 @@ final class Sensitivity {
   }
 
   private func output(
-    ofLayer layer: Int, _ matrices: [String: WeightMatrix]
+    ofLayer layer: Int, _ matrices: [String: WeightTensor]
   ) throws(ConversionError) -> [Float] {
     let weights: LayerWeights
     do {
@@ -115,9 +115,12 @@ final class Sensitivity {
   /// The KL divergence that the probe causes, over what the probes of the last layer cause for each
   /// unit of their damage.
   private func damage(
-    ofOutput base: [String: WeightMatrix], _ probes: [String: WeightMatrix]
+    ofOutput base: [String: WeightTensor], _ probes: [String: WeightTensor]
   ) throws(ConversionError) -> [String: Double] {
-    guard let (name, probe) = probes.first, let matrix = base[name] else { return [:] }
+    guard let (name, weights) = probes.first, let matrix = base[name]?.matrices[0] else {
+      return [:]
+    }
+    let probe = weights.matrices[0]
     let norm: [Float]
     do throws(CheckpointError) {
       norm = try checkpoint.values(named: "model.norm.weight")
@@ -185,13 +188,15 @@ final class Sensitivity {
 /// One layer's matrices, and all else from a checkpoint.
 private struct GivenMatrices: WeightSource {
   let checkpoint: Checkpoint
-  let matrices: [String: WeightMatrix]
+  let matrices: [String: WeightTensor]
 
   var path: String { checkpoint.directory }
 
   func shape(ofTensor name: String) -> [Int]? { checkpoint.descriptor(named: name)?.shape }
 
-  func matrix(named name: String, pool: WorkerPool) -> WeightMatrix { matrices[name]! }
+  func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] {
+    matrices[name]!.matrices
+  }
 
   func vector(named name: String) throws -> [Float] { try checkpoint.values(named: name) }
 }

@@ -40,8 +40,8 @@ struct TargetSizes {
   func byteCount(_ group: [EncodingCosts.Matrix], _ encodings: [BlockEncoding]) -> Int {
     zip(group, encodings).reduce(0) { sum, matrix in
       switch target {
-      case .bitsPerWeight: sum + matrix.0.geometry.byteCount(in: matrix.1)
-      case .fileByteCount: sum + SlabSize.segmentByteCount(matrix.0.geometry, matrix.1)
+      case .bitsPerWeight: sum + matrix.0.form.byteCount(in: matrix.1)
+      case .fileByteCount: sum + SlabSize.segmentByteCount(matrix.0.form, matrix.1)
       }
     }
   }
@@ -50,8 +50,7 @@ struct TargetSizes {
   func logicalByteCount(_ encodings: [String: BlockEncoding]) -> Int {
     plan.entries.reduce(fixedByteCount) { sum, entry in
       guard let encoding = encodings[entry.tensor.name] else { return sum }
-      let geometry = PanelGeometry(rows: entry.tensor.shape[0], columns: entry.tensor.shape[1])!
-      return sum + geometry.byteCount(in: encoding)
+      return sum + MatrixForm(shape: entry.tensor.shape)!.byteCount(in: encoding)
     }
   }
 

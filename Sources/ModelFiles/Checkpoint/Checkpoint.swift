@@ -94,15 +94,38 @@ public struct Checkpoint: Sendable {
   /// A tensor of two dimensions, in place.
   /// - Throws: ``CheckpointError`` if there is no such tensor or it is no matrix.
   public func matrix(named name: String) throws(CheckpointError) -> MatrixView {
+    let matrices = try matrices(named: name)
+    guard matrices.count == 1 else {
+      throw shapeError(name, expected: "two dimensions")
+    }
+    return matrices[0]
+  }
+
+  /// A tensor of two dimensions, or, in order, the matrices of one of three; in place.
+  /// - Throws: ``CheckpointError`` if there is no such tensor or it holds no matrices.
+  public func matrices(named name: String) throws(CheckpointError) -> [MatrixView] {
+    let rows = try rows(named: name)
+    let shape = places[name]!.tensor.shape
+    guard shape.count == 2 || shape.count == 3 else {
+      throw shapeError(name, expected: "two or three dimensions")
+    }
+    return rows.split(into: shape.count == 3 ? shape[0] : 1)
+  }
+
+  /// All rows of a tensor, in place: the last dimension is the columns.
+  /// - Throws: ``CheckpointError`` if there is no such tensor.
+  public func rows(named name: String) throws(CheckpointError) -> MatrixView {
     guard let (file, tensor) = places[name], let type = tensor.elementType else {
       throw CheckpointError(.missingTensor, in: directory, tensor: name)
     }
-    guard tensor.shape.count == 2 else {
-      throw CheckpointError(
-        .shape, in: file.path, tensor: name, expected: "two dimensions", found: "\(tensor.shape)")
-    }
-    return MatrixView(
-      file.bytes(of: tensor), elementType: type, rows: tensor.shape[0], columns: tensor.shape[1])
+    let (rows, columns) = TensorRows.form(tensor.shape)
+    return MatrixView(file.bytes(of: tensor), elementType: type, rows: rows, columns: columns)
+  }
+
+  private func shapeError(_ name: String, expected: String) -> CheckpointError {
+    let (file, tensor) = place(name)
+    return CheckpointError(
+      .shape, in: file.path, tensor: name, expected: expected, found: "\(tensor.shape)")
   }
 
   /// All elements of a tensor as float32, row-major; exact.

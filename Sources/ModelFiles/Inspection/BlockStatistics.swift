@@ -1,6 +1,7 @@
 public import TensorCore
 
-/// What the codes and scales of a quantized matrix say; padding counts nowhere.
+/// What the codes and scales of a quantized tensor say; padding counts nowhere. Rows are counted
+/// through the matrices of all experts.
 public struct BlockStatistics: Sendable {
   /// A block by what rounding to its grid can cost.
   public struct Block: Sendable, Equatable {
@@ -16,7 +17,8 @@ public struct BlockStatistics: Sendable {
   public private(set) var blockCount = 0
   /// Of each stored scale from −128 to 127.
   public private(set) var scaleCounts = Array(repeating: 0, count: 256)
-  /// Of each code: 16 for a codebook, else of each value from −128 to 127.
+  /// Of each code of a codebook, 16; where there is none, or one for each expert, of each value from
+  /// −128 to 127.
   public private(set) var codeCounts: [Int]
   /// The value of each code.
   public let codeValues: [Int8]
@@ -32,26 +34,28 @@ public struct BlockStatistics: Sendable {
   /// Blocks whose scale is as large as can be.
   public var saturatedBlockCount: Int { scaleCounts[0] + scaleCounts[1] + scaleCounts[255] }
 
-  /// - Returns: nil for a matrix that is not quantized.
-  public init?(_ matrix: WeightMatrix, pool: WorkerPool) {
-    guard matrix.encoding.isQuantized else { return nil }
-    let geometry = matrix.geometry
+  /// - Returns: nil for a tensor that is not quantized.
+  public init?(_ weights: WeightTensor, pool: WorkerPool) {
+    guard weights.encoding.isQuantized else { return nil }
+    let geometry = weights.form.geometry
+    let isIndexed = weights.encoding.hasCodebook && weights.matrices.count == 1
     codeValues =
-      matrix.encoding.hasCodebook
-      ? Array(matrix.codebook) : (0..<256).map { Int8($0 - 128) }
+      isIndexed ? Array(weights.matrices[0].codebook) : (0..<256).map { Int8($0 - 128) }
     codeCounts = Array(repeating: 0, count: codeValues.count)
-    let scales = matrix.rowScales.prefix(geometry.rows).sorted()
+    let scales = weights.matrices.flatMap { $0.rowScales.prefix(geometry.rows) }.sorted()
     rowScales = (scales[0], scales[scales.count / 2], scales[scales.count - 1])
-    let values = codeValues.map { Int($0) }.sorted()
-    let gap = zip(values.dropFirst(), values).map { $0 - $1 }.max() ?? 0
 
-    let pieceCount = min(64, geometry.panelCount)
-    let pieces = (0..<pieceCount).map {
-      geometry.panelCount * $0 / pieceCount..<geometry.panelCount * ($0 + 1) / pieceCount
+    let pieceCount = max(1, min(64, geometry.panelCount) / weights.matrices.count)
+    let pieces = weights.matrices.indices.flatMap { _ in
+      (0..<pieceCount).map {
+        geometry.panelCount * $0 / pieceCount..<geometry.panelCount * ($0 + 1) / pieceCount
+      }
     }
-    let entries = codeCounts.count
-    let parts = ValueStatistics.collect(pieces, pool) { panels in
-      Part(matrix, panels: panels, codes: entries, gap: gap)
+    let parts = ValueStatistics.collect(pieces.indices.map { $0..<$0 + 1 }, pool) { piece in
+      let matrix = piece.lowerBound / pieceCount
+      return Part(
+        weights.matrices[matrix], panels: pieces[piece.lowerBound],
+        firstRow: matrix * geometry.rows, isIndexed: isIndexed)
     }
     for part in parts {
       blockCount += part.scaleCounts.reduce(0, +)
@@ -68,9 +72,15 @@ public struct BlockStatistics: Sendable {
     var codeCounts: [Int]
     var coarsest: [Block] = []
 
-    init(_ matrix: WeightMatrix, panels: Range<Int>, codes: Int, gap: Int) {
-      codeCounts = Array(repeating: 0, count: codes)
+    /// - Parameters:
+    ///   - firstRow: rows of the matrices before.
+    ///   - isIndexed: whether codes are counted by their places in the codebook.
+    init(_ matrix: WeightMatrix, panels: Range<Int>, firstRow: Int, isIndexed: Bool) {
+      codeCounts = Array(repeating: 0, count: isIndexed ? 16 : 256)
       let geometry = matrix.geometry
+      let values =
+        matrix.encoding.hasCodebook ? matrix.codebook.map { Int($0) }.sorted() : [0, 1]
+      let gap = zip(values.dropFirst(), values).map { $0 - $1 }.max()!
       let blockSize = matrix.encoding.blockSize!
       let blocks = (geometry.columns + blockSize - 1) / blockSize
       var least: Float = 0
@@ -81,14 +91,14 @@ public struct BlockStatistics: Sendable {
           scaleCounts[Int(scale) + 128] += 1
           let first = block * blockSize
           let columns = first..<min(first + blockSize, geometry.columns)
-          count(matrix, row, columns)
+          count(matrix, row, columns, isIndexed: isIndexed)
           var rounding = Float(Int(scale) * Int(scale) * gap) / 2 * matrix.rowScales[row]
           if let factors = matrix.columnScales?.pointer {
             rounding *= columns.reduce(0) { max($0, factors[$1]) }
           }
           guard rounding.isFinite, rounding > least else { continue }
           coarsest.append(
-            Block(row: row, column: first, scale: scale, largestRounding: rounding))
+            Block(row: firstRow + row, column: first, scale: scale, largestRounding: rounding))
           if coarsest.count >= 1024 {
             coarsest = Self.largest(coarsest)
             least = coarsest.last!.largestRounding
@@ -98,13 +108,16 @@ public struct BlockStatistics: Sendable {
       coarsest = Self.largest(coarsest)
     }
 
-    private mutating func count(_ matrix: WeightMatrix, _ row: Int, _ columns: Range<Int>) {
+    private mutating func count(
+      _ matrix: WeightMatrix, _ row: Int, _ columns: Range<Int>, isIndexed: Bool
+    ) {
       let geometry = matrix.geometry
       for column in columns {
         if matrix.encoding.hasCodebook {
           let (offset, high) = geometry.nibble(row: row, column: column)
           let byte = matrix.codes[offset]
-          codeCounts[Int(high ? byte >> 4 : byte & 15)] += 1
+          let code = Int(high ? byte >> 4 : byte & 15)
+          codeCounts[isIndexed ? code : Int(matrix.codebook[code]) + 128] += 1
         } else {
           let offset = geometry.elementOffset(row: row, column: column, elementBytes: 1)
           codeCounts[Int(Int8(bitPattern: matrix.codes[offset])) + 128] += 1

@@ -17,7 +17,7 @@ extension ModelListing {
   /// - Throws: ``SlabError`` if what is read is damaged, ``FileError`` for a type that is not decoded.
   public func rows(of tensor: ListedTensor, pool: WorkerPool) throws -> TensorRows {
     if let slab, tensor.layout == "panel16" {
-      return .matrix(try slab.matrix(named: tensor.name, pool: pool))
+      return .weights(try slab.weights(named: tensor.name, pool: pool))
     }
     if let rows = try checkedRows(of: tensor, pool: pool) { return rows }
     throw FileError(

@@ -52,6 +52,8 @@ public struct TensorDescriptor: Sendable, Equatable {
 
   /// The element type of a weight; nil for types that weights may not have.
   public var elementType: ElementType? { ElementType(rawValue: dataType.rawValue) }
+  /// Matrices of a tensor of two dimensions, 1, or of three: one for each expert.
+  public var matrixCount: Int { shape.count == 3 ? shape[0] : 1 }
   /// Product of the shape.
   public var elementCount: Int { shape.reduce(1, *) }
   /// Bytes of all elements.

@@ -28,8 +28,8 @@ extension Slab {
   private func checkPadding(
     _ bytes: UnsafeRawBufferPointer, _ stream: SlabStream, _ tensor: SlabTensor
   ) throws(SlabError) {
-    guard let geometry = tensor.geometry,
-      let offset = geometry.firstNonzeroPadding(bytes, stream.kind, tensor.encoding)
+    guard let form = tensor.form,
+      let offset = form.firstNonzeroPadding(bytes, stream.kind, tensor.encoding)
     else { return }
     // A digest that matches says that the writer put it there.
     let frame = offset / SlabFormat.frameByteCount
@@ -41,10 +41,26 @@ extension Slab {
   }
 }
 
+extension MatrixForm {
+  /// The first byte of padding in a stream that is not zero; nil if there is none.
+  func firstNonzeroPadding(
+    _ bytes: UnsafeRawBufferPointer, _ kind: StreamKind, _ encoding: BlockEncoding
+  ) -> Int? {
+    for index in 0..<count {
+      let range = range(ofMatrix: index, in: kind, encoding)
+      let part = UnsafeRawBufferPointer(rebasing: bytes[range])
+      if let offset = geometry.firstNonzeroPadding(part, kind, encoding) {
+        return range.lowerBound + offset
+      }
+    }
+    return nil
+  }
+}
+
 extension PanelGeometry {
   /// The first byte (for 4-bit codes: with a nibble) of rows and columns beyond the shape that is
   /// not zero; nil if there is none.
-  func firstNonzeroPadding(
+  fileprivate func firstNonzeroPadding(
     _ bytes: UnsafeRawBufferPointer, _ kind: StreamKind, _ encoding: BlockEncoding
   ) -> Int? {
     var first: Int?

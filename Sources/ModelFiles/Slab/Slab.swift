@@ -63,8 +63,24 @@ public final class Slab: Sendable {
   /// raw, else decompressed by all threads of the pool. ``SlabWeights`` loads many at once.
   /// - Throws: ``SlabError`` if there is no such matrix, or what is read is damaged.
   public func matrix(named name: String, pool: WorkerPool) throws(SlabError) -> WeightMatrix {
+    try single(weights(named: name, pool: pool), name)
+  }
+
+  /// The same for a tensor of one or more matrices.
+  /// - Throws: ``SlabError`` if there is no such tensor, or what is read is damaged.
+  public func weights(named name: String, pool: WorkerPool) throws(SlabError) -> WeightTensor {
     let tensor = try require(name, .panel16)
-    return try SlabWeights(self, tensors: [tensor], loading: .map, pool: pool).matrix(named: name)
+    return try SlabWeights(self, tensors: [tensor], loading: .map, pool: pool).tensor(named: name)
+  }
+
+  /// The matrix of a tensor that has one.
+  func single(_ weights: WeightTensor, _ name: String) throws(SlabError) -> WeightMatrix {
+    guard weights.form.count == 1 else {
+      throw SlabError(
+        .missing, path: path, name: name, expected: "one matrix",
+        found: "those of \(weights.form.count) experts", "the tensor is no matrix")
+    }
+    return weights.matrices[0]
   }
 
   /// The values of a plain tensor, row-major; their digest is always checked.

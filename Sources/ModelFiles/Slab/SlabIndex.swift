@@ -53,8 +53,9 @@ struct SlabIndex: Sendable {
     guard let index = position(ofTensor: name) else {
       return "the column scales \(name) are not in the file"
     }
-    guard tensors[index].layout == .plain, tensors[index].shape == [tensor.shape[1]] else {
-      return "the column scales \(name) are no plain tensor of shape [\(tensor.shape[1])]"
+    let columns = tensor.shape[tensor.shape.count - 1]
+    guard tensors[index].layout == .plain, tensors[index].shape == [columns] else {
+      return "the column scales \(name) are no plain tensor of shape [\(columns)]"
     }
     return nil
   }

@@ -30,11 +30,11 @@ public struct SlabSize {
     }
   }
 
-  /// Bytes from the start of a matrix to that of what follows it, stored as it is.
-  public static func segmentByteCount(_ geometry: PanelGeometry, _ encoding: BlockEncoding) -> Int {
+  /// Bytes from the start of a tensor in layout `panel16` to that of what follows it, stored as it is.
+  public static func segmentByteCount(_ form: MatrixForm, _ encoding: BlockEncoding) -> Int {
     let end = encoding.streams.reduce(0) {
       SlabFormat.align($0, to: SlabFormat.streamAlignment)
-        + geometry.byteCount(of: $1, in: encoding)
+        + form.byteCount(of: $1, in: encoding)
     }
     return SlabFormat.align(end, to: SlabFormat.segmentAlignment)
   }

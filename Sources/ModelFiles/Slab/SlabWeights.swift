@@ -75,6 +75,12 @@ public struct SlabWeights: Sendable {
   /// One of the matrices, with the column scales that it names.
   /// - Throws: ``SlabError`` if there is no such matrix, or its column scales are damaged.
   public func matrix(named name: String) throws(SlabError) -> WeightMatrix {
+    try slab.single(tensor(named: name), name)
+  }
+
+  /// A tensor of one or more matrices, with the column scales that it names.
+  /// - Throws: ``SlabError`` if there is no such tensor, or its column scales are damaged.
+  public func tensor(named name: String) throws(SlabError) -> WeightTensor {
     let tensor = try slab.require(name, .panel16)
     var streams: [StreamKind: UnsafeRawBufferPointer] = [:]
     var offset = offsets[slab.index.position(ofTensor: name)!] ?? 0
@@ -92,8 +98,8 @@ public struct SlabWeights: Sendable {
     let scales = try tensor.columnScales.map { name throws(SlabError) in
       try slab.sharedColumnScales(named: name)
     }
-    return WeightMatrix(
-      encoding: tensor.encoding, geometry: tensor.geometry!, streams: streams,
+    return WeightTensor(
+      encoding: tensor.encoding, form: tensor.form!, streams: streams,
       columnScales: scales, owners: [memory ?? slab.file])
   }
 }

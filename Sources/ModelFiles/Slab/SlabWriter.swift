@@ -88,30 +88,40 @@ public final class SlabWriter {
     }
   }
 
-  /// Adds a matrix.
-  ///
-  /// - Parameters:
-  ///   - shape: `[rows, columns]`.
-  ///   - columnScales: name of the plain tensor, added before or after, that holds exactly the
-  ///     column scales of `matrix`; nil where it has none.
-  /// - Throws: ``SlabError``; the writer is then cancelled.
+  /// Adds a matrix, as a tensor of one.
   public func append(
     _ matrix: WeightMatrix, name: String, shape: [Int], sourceType: ElementType,
     columnScales: String?, statistics: ErrorStatistics?
   ) throws(SlabError) {
-    guard shape == [matrix.geometry.rows, matrix.geometry.columns] else {
+    try append(
+      WeightTensor(matrix), name: name, shape: shape, sourceType: sourceType,
+      columnScales: columnScales, statistics: statistics)
+  }
+
+  /// Adds a matrix, or the matrices of the experts.
+  ///
+  /// - Parameters:
+  ///   - shape: `[rows, columns]`, or `[experts, rows, columns]`.
+  ///   - columnScales: name of the plain tensor, added before or after, that holds exactly the
+  ///     column scales of `weights`; nil where they have none.
+  /// - Throws: ``SlabError``; the writer is then cancelled.
+  public func append(
+    _ weights: WeightTensor, name: String, shape: [Int], sourceType: ElementType,
+    columnScales: String?, statistics: ErrorStatistics?
+  ) throws(SlabError) {
+    guard MatrixForm(shape: shape) == weights.form else {
       throw abandoned(invalid(name, "the shape \(shape) is not that of the matrix"))
     }
-    guard (columnScales == nil) == (matrix.columnScales == nil) else {
+    guard (columnScales == nil) == (weights.columnScales == nil) else {
       throw abandoned(invalid(name, "column scales without a name, or a name without them"))
     }
-    for kind in matrix.encoding.streams {
-      let bytes = matrix.stream(kind)!
-      guard matrix.geometry.firstNonzeroPadding(bytes, kind, matrix.encoding) == nil else {
+    for kind in weights.encoding.streams {
+      let bytes = weights.stream(kind)!
+      guard weights.form.firstNonzeroPadding(bytes, kind, weights.encoding) == nil else {
         throw abandoned(invalid(name, "the padding of its \(kind) is not zero"))
       }
     }
-    if let scales = matrix.columnScales, let columnScales {
+    if let scales = weights.columnScales, let columnScales {
       let bytes = UnsafeRawBufferPointer(start: scales.pointer, count: scales.columns * 4)
       let encoded = EncodedBytes(bytes, width: 4, compressing: false, pool: pool)
       scaleDigests.append(
@@ -121,10 +131,10 @@ public final class SlabWriter {
     }
     try append(
       SlabTensor(
-        name: name, shape: shape, sourceType: sourceType, encoding: matrix.encoding,
+        name: name, shape: shape, sourceType: sourceType, encoding: weights.encoding,
         layout: .panel16, columnScales: columnScales, statistics: statistics, streams: [],
         digest: .zero)
-    ) { kind, body throws(SlabError) in try body(matrix.stream(kind)!) }
+    ) { kind, body throws(SlabError) in try body(weights.stream(kind)!) }
   }
 
   /// Adds a tensor in layout `plain`: one-dimensional tensors, convolutions, column scales.

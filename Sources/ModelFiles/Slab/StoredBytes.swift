@@ -70,16 +70,14 @@ public struct SlabTensor: Sendable {
   /// Logical bits, padding included, for each element of the shape.
   public var bitsPerWeight: Double { 8 * Double(logicalByteCount) / Double(elementCount) }
 
-  /// Rows and columns of a tensor in layout `panel16`; nil for a plain one.
-  public var geometry: PanelGeometry? {
-    layout == .panel16 ? PanelGeometry(rows: shape[0], columns: shape[1]) : nil
-  }
+  /// The matrices of a tensor in layout `panel16`; nil for a plain one.
+  public var form: MatrixForm? { layout == .panel16 ? MatrixForm(shape: shape) : nil }
 }
 
 /// What a shape, an encoding and a layout say about the streams of a tensor.
 enum TensorForm {
   /// Logical bytes of each stream of a tensor, in order; nil for a combination that slabs do not
-  /// hold (formats/blocks.md, section 1; matrices have two dimensions).
+  /// hold (formats/blocks.md, section 1; matrices have two dimensions, those of experts three).
   static func streams(
     shape: [Int], encoding: BlockEncoding, layout: TensorLayout
   ) -> [(kind: StreamKind, byteCount: Int)]? {
@@ -98,9 +96,8 @@ enum TensorForm {
       }
       result = [(.elements, byteCount)]
     case .panel16:
-      guard shape.count == 2, let geometry = PanelGeometry(rows: shape[0], columns: shape[1])
-      else { return nil }
-      result = encoding.streams.map { ($0, geometry.byteCount(of: $0, in: encoding)) }
+      guard let form = MatrixForm(shape: shape) else { return nil }
+      result = encoding.streams.map { ($0, form.byteCount(of: $0, in: encoding)) }
     }
     return result.allSatisfy { $0.byteCount <= SlabFormat.maximumStreamByteCount } ? result : nil
   }

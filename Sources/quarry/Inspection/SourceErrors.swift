@@ -22,7 +22,7 @@ struct SourceErrors {
           + "\(Format.shape(tensor.shape)) in what is inspected")
     }
     var blockSize: Int?
-    if case .matrix(let matrix) = rows { blockSize = matrix.encoding.blockSize }
+    if case .weights(let weights) = rows { blockSize = weights.encoding.blockSize }
     errors = BlockErrors(
       of: rows, against: try source.rows(of: original, pool: pool),
       blockSize: blockSize ?? Self.plainBlockSize, pool: pool)

@@ -36,15 +36,16 @@ struct TensorView: InspectionView {
     sourceErrors = try source.map { try SourceErrors(of: tensor, rows, in: $0, pool: pool) }
     values = ValueStatistics(rows, pool: pool)
     corner = ValuesView(TensorSlice(cornerOf: tensor), rows)
-    if case .matrix(let matrix) = rows {
-      blocks = BlockStatistics(matrix, pool: pool)
+    if case .weights(let weights) = rows {
+      blocks = BlockStatistics(weights, pool: pool)
     } else {
       blocks = nil
     }
   }
 
+  /// The first of a tensor in layout `panel16`.
   var matrix: WeightMatrix? {
-    if case .matrix(let matrix)? = rows { matrix } else { nil }
+    if case .weights(let weights)? = rows { weights.matrices[0] } else { nil }
   }
 
   var slabTensor: SlabTensor? { listing.slab?.tensor(named: tensor.name) }

@@ -14,7 +14,7 @@ struct TinyModel: WeightSource {
   let path = "tiny"
 
   func shape(ofTensor name: String) -> [Int]? { shapes[name] }
-  func matrix(named name: String, pool: WorkerPool) -> WeightMatrix { matrices[name]! }
+  func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] { [matrices[name]!] }
   func vector(named name: String) -> [Float] { vectors[name]! }
 
   /// - Parameters:

@@ -67,7 +67,7 @@ import Testing
 
   @Test func threadsDoNotChangeFigures() {
     let matrix = SlabFixtures.matrix(.q4b16, rows: 300, columns: 70, seed: 5)
-    let statistics = Self.pools.map { ValueStatistics(.matrix(matrix), pool: $0) }
+    let statistics = Self.pools.map { ValueStatistics(.weights(WeightTensor(matrix)), pool: $0) }
     #expect(statistics[0] == statistics[1])
     #expect(statistics[0].count == 300 * 70)
   }
@@ -80,7 +80,7 @@ import Testing
       encoding, rows: rows, columns: columns, seed: 9, columnScales: scales)
     let size = try #require(encoding.blockSize)
     for pool in Self.pools {
-      let blocks = try #require(BlockStatistics(matrix, pool: pool))
+      let blocks = try #require(BlockStatistics(WeightTensor(matrix), pool: pool))
       #expect(blocks.blockCount == rows * ((columns + size - 1) / size))
       #expect(blocks.scaleCounts.reduce(0, +) == blocks.blockCount)
       #expect(blocks.zeroBlockCount >= (columns + size - 1) / size)  // row 1
@@ -108,7 +108,8 @@ import Testing
           == blocks.coarsest.map(\.largestRounding).sorted(by: >))
     }
     #expect(
-      BlockStatistics(SlabFixtures.matrix(.bf16, rows: 2, columns: 2, seed: 1), pool: Self.pools[0])
+      BlockStatistics(
+        WeightTensor(SlabFixtures.matrix(.bf16, rows: 2, columns: 2, seed: 1)), pool: Self.pools[0])
         == nil)
   }
 

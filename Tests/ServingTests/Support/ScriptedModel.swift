@@ -89,7 +89,7 @@ struct ScriptedModel: WeightSource {
     Array(repeating: 1, count: shapes[name]![0])
   }
 
-  func matrix(named name: String, pool: WorkerPool) -> WeightMatrix {
+  func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] {
     let shape = shapes[name]!
     let geometry = PanelGeometry(rows: shape[0], columns: shape[1])!
     let buffer = AlignedBuffer(byteCount: geometry.byteCount(of: .elements, in: .f32))
@@ -101,7 +101,9 @@ struct ScriptedModel: WeightSource {
       if name.hasPrefix("model.embed") { set(token, token, 1) }
       if name.hasPrefix("lm_head") { set(token == size - 1 ? Self.end : token + 1, token, 4) }
     }
-    return WeightMatrix(
-      encoding: .f32, geometry: geometry, streams: [.elements: buffer.bytes], owners: [buffer])
+    return [
+      WeightMatrix(
+        encoding: .f32, geometry: geometry, streams: [.elements: buffer.bytes], owners: [buffer])
+    ]
   }
 }
