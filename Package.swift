@@ -138,8 +138,8 @@ let package = Package(
     .testTarget(
       name: "QuarryKitTests",
       dependencies: [
-        "QuarryKit", "Inference", "ModelFiles", "Tokenization", "TensorCore", "TestModels",
-        "TestSupport",
+        "QuarryKit", "Conversion", "Inference", "ModelFiles", "Tokenization", "TensorCore",
+        "TestModels", "TestSupport",
       ],
       swiftSettings: swift),
     .testTarget(

@@ -195,12 +195,38 @@ static void functions(const ck_kernels *k, int64_t count, float scale) {
   for (int i = 0; i < 8 && i < count - 1; i++) gate[i] = odd[i];
   k->gated_silu(gate, up, count, output);
   add_floats(output, count);
+  k->gelu(gate, count, output);
+  add_floats(output, count);
   k->rms_norm(up, gate, count, 1e-5f, output);
+  add_floats(output, count);
+  k->layer_norm(up, gate, output, count, 1e-5f, output);
   add_floats(output, count);
   int64_t whole = count / 16 * 16;
   k->divide(up, 3, whole);
   add_floats(up, whole);
   finish("functions", count, (int64_t)scale, 0);
+}
+
+// Odd numbers of channels, taps, features, elements and tokens.
+static void state_space(const ck_kernels *k, int64_t head_size, int64_t state_size,
+                        int64_t tokens) {
+  int64_t taps = 1 + tokens % 5, stride = head_size + 2 * state_size + 1;
+  const float *rows[5];
+  for (int64_t j = 0; j < taps; j++) rows[j] = values(stride, 3);
+  float *convolved = take((size_t)stride * 4);
+  k->convolve(rows, taps, values(taps * stride, 1), stride, values(stride, 1), stride, convolved);
+  add_floats(convolved, stride);
+
+  int64_t padded = (head_size + 15) / 16 * 16, last = (tokens - 1) * stride;
+  float *inputs = values(last + head_size, 1), *steps = values(tokens, 1);
+  float *decays = values(tokens, 1), *state = values(state_size * padded, 1);
+  ck_scan scan = {state, inputs, values(last + state_size, 1), values(last + state_size, 1),
+                  stride, steps, decays, 0.7f, take((size_t)(tokens * head_size) * 4), head_size,
+                  tokens, head_size, state_size};
+  k->scan(&scan);
+  add_floats(scan.outputs, tokens * head_size);
+  for (int64_t n = 0; n < state_size; n++) add_floats(state + n * padded, head_size);
+  finish("state-space", head_size, state_size, tokens);
 }
 
 // A tile with room for `count` positions, which are entered; what lies past them is poison.
@@ -319,6 +345,10 @@ int main(void) {
   for (int64_t count = 1; count < 50; count++) {
     functions(k, count, 1);
     functions(k, count, 1000);
+  }
+  for (int64_t size = 1; size <= 80; size += 7) {
+    state_space(k, size, 1 + size % 19, 1);
+    state_space(k, size, 3 + size % 37, 1 + size);
   }
   for (int64_t head = 16; head <= 192; head += 16) {
     for (int type = CK_CACHE_F32; type <= CK_CACHE_Q8; type++) {

@@ -50,7 +50,9 @@ extension ConversionPlan {
   /// are looked up.
   public var decodedEntries: [Entry] {
     let isTied = !entries.contains { $0.role == .output }
-    return entries.filter { $0.role.isMatrix && ($0.role != .embedding || isTied) }
+    return entries.filter {
+      $0.role.isMatrix && $0.role != .positions && ($0.role != .embedding || isTied)
+    }
   }
 
   /// Matrices of the decoder layers, which a calibration text runs through.

@@ -2,7 +2,7 @@ public import ModelFiles
 public import TensorCore
 
 /// What a conversion will write, in the order of the file: the matrices of the layers ascending,
-/// one-dimensional tensors, output projection, embedding. Costs nothing to make.
+/// tensors that are no matrices, output projection, embedding. Costs nothing to make.
 public struct ConversionPlan: Sendable {
   /// Tensors that are converted together, and after which a conversion can be taken up again.
   public struct Step: Sendable {
@@ -10,7 +10,7 @@ public struct ConversionPlan: Sendable {
     public enum Kind: Sendable, Hashable {
       /// The matrices of one decoder layer.
       case layer(Int)
-      /// All one-dimensional tensors, those of the layers included.
+      /// All that are no matrices, those of the layers included.
       case vectors
       /// The output projection of a model whose embedding is not also that.
       case output
@@ -91,9 +91,9 @@ extension ConversionPlan.Step.Kind {
   /// Where a tensor belongs.
   fileprivate init(_ role: TensorRole, layer: Int?) {
     switch role {
-    case .norm, .bias: self = .vectors
+    case .norm, .bias, .convolution, .stateSpace: self = .vectors
     case .output: self = .output
-    case .embedding: self = .embedding
+    case .embedding, .positions: self = .embedding
     default: self = .layer(layer!)  // every other matrix that a configuration asks for is a layer's
     }
   }

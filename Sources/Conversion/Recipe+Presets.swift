@@ -11,7 +11,7 @@ extension Recipe {
   public static let balanced = Recipe(
     name: "balanced",
     rules: [
-      Rule(roles: [.embedding, .output, .value], encoding: .q8b16),
+      Rule(roles: [.embedding, .positions, .output, .value], encoding: .q8b16),
       Rule(layers: LayerSelection(first: 2, last: 2), encoding: .q8b16),
       Rule(encoding: .q4b16),
     ])
@@ -42,7 +42,8 @@ extension Recipe {
   ) -> Recipe {
     let all = Rule(encoding: layers)
     let rules =
-      ends == layers ? [all] : [Rule(roles: [.embedding, .output], encoding: ends), all]
+      ends == layers
+      ? [all] : [Rule(roles: [.embedding, .positions, .output], encoding: ends), all]
     return Recipe(name: name, rules: rules)
   }
 }

@@ -98,11 +98,16 @@ public final class Batch {
     while true {
       var (running, segments, row) = ([Int](), [Segment](), 0)
       for (index, step) in steps.enumerated() where errors[index] == nil && !step.tokens.isEmpty {
+        let ready = Result { () throws(InferenceError) in try step.session.catchUp() }
+        if case .failure(let error) = ready {
+          errors[index] = error
+          continue
+        }
         running.append(index)
         segments.append(
           Segment(
             tokens: step.tokens[...], position: step.session.position, cache: step.session.cache,
-            row: row))
+            state: step.session.state, row: row))
         row += step.tokens.count
       }
       let outcome = Result { () throws(PassFailure) in try pass.run(segments) }

@@ -27,7 +27,7 @@ final class ForwardPass {
   /// Runs segments, whose rows are consecutive from 0.
   ///
   /// - Throws: ``PassFailure``; the caches then hold nothing that may be used past the positions
-  ///   before.
+  ///   before, and the states nothing at all.
   func run(_ segments: [Segment]) throws(PassFailure) {
     guard let count = segments.last?.rows.upperBound else { return }
     if workspace.tokenCapacity < count {
@@ -36,11 +36,16 @@ final class ForwardPass {
     for segment in segments {
       segment.cache.reserve(
         segment.position + segment.tokens.count, writingFrom: segment.position)
+      precondition(segment.state == nil || segment.state?.position == segment.position)
+      segment.state?.position = nil
     }
     let plan = AttentionPlan(segments, shape: model.shape, threadCount: model.pool.threadCount)
     try model.decoder.forward(
       segments, plan: plan, workspace: workspace, compute: compute(tokenCount: count),
       observe: observer.map { observer in { observer($0, $1, count) } })
+    for segment in segments {
+      segment.state?.position = segment.position + segment.tokens.count
+    }
   }
 
   /// The logits that follow rows of the last pass, at most ``logitsBatch`` of them; nil in place of

@@ -1,6 +1,7 @@
 public import TensorCore
 
-/// The keys and values of the positions that a sequence has seen so far.
+/// The keys and values of the positions that a sequence has seen so far, in the layers that have
+/// attention.
 ///
 /// Memory grows by a tile of 256 positions of all layers at a time. A tile of a layer holds one
 /// ``AttentionTile`` for each KV head. Sequences that begin alike share tiles: whoever writes in a
@@ -18,7 +19,7 @@ final class KVCache {
     self.shape = shape
     self.type = type
     self.budget = budget
-    layers = Array(repeating: [], count: shape.layerCount)
+    layers = Array(repeating: [], count: shape.attentionLayerCount)
   }
 
   /// Shares the tiles of another cache that hold its first `positions`.
@@ -67,7 +68,7 @@ final class KVCache {
 
   /// Bytes held once `positions` have been seen; `Int.max` where that is more.
   static func byteCount(shape: ModelShape, type: CacheType, positions: Int) -> Int {
-    let factors = [shape.layerCount, shape.keyValueHeadCount, tileCount(positions)]
+    let factors = [shape.attentionLayerCount, shape.keyValueHeadCount, tileCount(positions)]
     return factors.reduce(AttentionTile.byteCount(type, headSize: shape.paddedHeadSize) ?? .max) {
       let (product, overflow) = $0.multipliedReportingOverflow(by: $1)
       return overflow ? .max : product
@@ -86,7 +87,7 @@ final class KVCache {
 
   private func base(of index: Int, layer: Int) -> UnsafeMutableRawPointer {
     let buffer = tiles[index].buffer
-    return buffer.base + layer * (buffer.byteCount / shape.layerCount)
+    return buffer.base + layer * (buffer.byteCount / shape.attentionLayerCount)
   }
 }
 
@@ -104,11 +105,11 @@ private final class KVTile {
   deinit { budget?.tileCount -= 1 }
 }
 
-/// Counts the tiles of the KV caches of several sessions, each once however many share it. Used, as
-/// these sessions are, by one task at a time.
+/// Counts the tiles of the KV caches of several sessions, each once however many share it; the states of
+/// recurrent layers count as tiles that hold as much. Used, as these sessions are, by one task at a time.
 public final class CacheBudget {
   /// Tiles of 256 positions that there are now.
-  public fileprivate(set) var tileCount = 0
+  public internal(set) var tileCount = 0
 
   public init() {}
 
@@ -117,6 +118,17 @@ public final class CacheBudget {
 
   /// Tiles that hold `positions`.
   public static func tileCount(_ positions: Int) -> Int { KVCache.tileCount(positions) }
+
+  /// Tiles of a sequence that has seen `positions`, its state among them.
+  public static func tileCount(_ positions: Int, of model: Model, _ type: CacheType) -> Int {
+    KVCache.tileCount(positions) + stateTileCount(model.shape, type)
+  }
+
+  /// Tiles that the state of a sequence counts as; 0 without recurrent layers.
+  static func stateTileCount(_ shape: ModelShape, _ type: CacheType) -> Int {
+    let tile = max(1, KVCache.byteCount(shape: shape, type: type, positions: 1))
+    return (RecurrentState.byteCount(shape) + tile - 1) / tile
+  }
 
   /// Bytes of a tile of `model`.
   public static func tileByteCount(_ model: Model, _ type: CacheType) -> Int {

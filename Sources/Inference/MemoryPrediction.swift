@@ -7,6 +7,8 @@ public struct MemoryPrediction: Sendable, Equatable {
   public let weightByteCount: Int
   /// Keys and values at full context.
   public let cacheByteCount: Int
+  /// The state of the recurrent layers of a session, whatever its context.
+  public let stateByteCount: Int
   /// Activations of a chunk of the prompt.
   public let workspaceByteCount: Int
 
@@ -19,13 +21,14 @@ public struct MemoryPrediction: Sendable, Equatable {
     self.weightByteCount = weightByteCount
     cacheByteCount = KVCache.byteCount(
       shape: shape, type: cacheType, positions: contextLength ?? shape.contextLength)
+    stateByteCount = RecurrentState.byteCount(shape)
     workspaceByteCount = Workspace.byteCount(
       shape: shape, tokenCapacity: Session.defaultChunkLength)
   }
 
   /// The sum; `Int.max` where it is more, as what a file claims may be.
   public var total: Int {
-    [cacheByteCount, workspaceByteCount].reduce(weightByteCount) { sum, part in
+    [cacheByteCount, stateByteCount, workspaceByteCount].reduce(weightByteCount) { sum, part in
       let (bytes, overflow) = sum.addingReportingOverflow(part)
       return overflow ? .max : bytes
     }

@@ -26,11 +26,14 @@ struct ModelLoader {
   ///   ``InferenceError/wrongShape(tensor:expected:found:model:)``, and what the source throws.
   mutating func decoder() throws -> Decoder {
     try Self.check(configuration, model: weights.path, shape: weights.shape)
-    let embedding = try matrix("model.embed_tokens.weight")
+    let embedding = try matrix(configuration.embeddingName)
+    let positions =
+      configuration.learnsPositions ? try matrix(ModelConfiguration.positionsName) : nil
     let layers = try (0..<configuration.layerCount).map { try layer($0) }
     return Decoder(
-      embedding: embedding, rotary: RotaryTable(configuration), layers: layers,
-      norm: try norm("model.norm"),
+      embedding: embedding, positions: positions, rotary: RotaryTable(configuration),
+      layers: layers,
+      norm: try norm(configuration.finalNormName),
       output: configuration.tiedEmbeddings
         ? Linear(weight: embedding, bias: nil) : try linear("lm_head"),
       embeddingMultiplier: configuration.embeddingMultiplier,
@@ -42,19 +45,38 @@ struct ModelLoader {
   ///
   /// - Throws: what the source throws.
   mutating func layer(_ index: Int) throws -> DecoderLayer {
-    let prefix = "model.layers.\(index)."
+    let prefix = configuration.layerPrefix(index)
+    if configuration.architecture == .gptBigCode { return try bigCodeLayer(prefix) }
     return DecoderLayer(
       inputNorm: try norm(prefix + "input_layernorm"),
-      attention: Attention(
-        query: try linear(prefix + "self_attn.q_proj"),
-        key: try linear(prefix + "self_attn.k_proj"),
-        value: try linear(prefix + "self_attn.v_proj"),
-        output: try linear(prefix + "self_attn.o_proj"),
-        headCount: configuration.headCount, keyValueHeadCount: configuration.keyValueHeadCount,
-        headSize: configuration.headSize, scale: configuration.attentionMultiplier,
-        isRotary: configuration.usesRotaryPositions),
+      mixer: configuration.layerKinds[index] == .mamba
+        ? .mamba(try mamba(prefix + "mamba.")) : .attention(try attention(prefix + "self_attn.")),
       postAttentionNorm: try norm(prefix + "post_attention_layernorm"),
       mlp: try mlp(prefix))
+  }
+
+  private mutating func attention(_ prefix: String) throws -> Attention {
+    Attention(
+      input: .separate(
+        query: try linear(prefix + "q_proj"), key: try linear(prefix + "k_proj"),
+        value: try linear(prefix + "v_proj")),
+      output: try linear(prefix + "o_proj"), headCount: configuration.headCount,
+      keyValueHeadCount: configuration.keyValueHeadCount,
+      headSize: configuration.headSize, scale: configuration.attentionMultiplier,
+      isRotary: configuration.usesRotaryPositions)
+  }
+
+  private mutating func mamba(_ prefix: String) throws -> Mamba {
+    let shape = configuration.mamba!
+    return Mamba(
+      shape: shape, input: try linear(prefix + "in_proj"),
+      convolution: Convolution(
+        shape, weights: try vector(prefix + "conv1d.weight"),
+        bias: shape.hasConvolutionBias ? try vector(prefix + "conv1d.bias") : nil),
+      heads: StateSpaceHeads(
+        skips: try vector(prefix + "D"), stepBiases: try vector(prefix + "dt_bias"),
+        rateLogarithms: try vector(prefix + "A_log")),
+      norm: try norm(prefix + "norm"), output: try linear(prefix + "out_proj"))
   }
 
   private mutating func mlp(_ prefix: String) throws -> MLP {
@@ -72,14 +94,32 @@ struct ModelLoader {
     }
   }
 
+  private mutating func bigCodeLayer(_ prefix: String) throws -> DecoderLayer {
+    DecoderLayer(
+      inputNorm: try norm(prefix + "ln_1"),
+      mixer: .attention(
+        Attention(
+          input: .fused(try linear(prefix + "attn.c_attn")),
+          output: try linear(prefix + "attn.c_proj"), headCount: configuration.headCount,
+          keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
+          scale: configuration.attentionMultiplier, isRotary: false)),
+      postAttentionNorm: try norm(prefix + "ln_2"),
+      mlp: MLP(
+        input: .plain(try linear(prefix + "mlp.c_fc")), down: try linear(prefix + "mlp.c_proj"),
+        intermediateSize: configuration.intermediateSize))
+  }
+
   private mutating func linear(_ name: String) throws -> Linear {
     Linear(
       weight: try matrix(name + ".weight"),
       bias: shapes[name + ".bias"] == nil ? nil : try vector(name + ".bias"))
   }
 
-  private mutating func norm(_ name: String) throws -> RMSNorm {
-    RMSNorm(weight: try vector(name + ".weight"), epsilon: configuration.normEpsilon)
+  private mutating func norm(_ name: String) throws -> Norm {
+    Norm(
+      weight: try vector(name + ".weight"),
+      bias: shapes[name + ".bias"] == nil ? nil : try vector(name + ".bias"),
+      epsilon: configuration.normEpsilon)
   }
 
   private mutating func matrix(_ name: String) throws -> WeightMatrix { try matrices(name)[0] }

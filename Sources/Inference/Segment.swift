@@ -9,6 +9,8 @@ struct Segment {
   let position: Int
   /// Has room for all of them.
   let cache: KVCache
+  /// Nil for models without recurrent layers; has seen all tokens before.
+  let state: RecurrentState?
   /// Of the first token.
   let row: Int
 

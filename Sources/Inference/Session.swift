@@ -25,8 +25,13 @@ public final class Session {
   public internal(set) var tokens: [TokenID] = []
   /// Asked before every chunk; once true, `append` throws `CancellationError`.
   public var isCancelled: () -> Bool = { Task.isCancelled }
-  private let chunkLength: Int
+  let chunkLength: Int
   let cache: KVCache
+  let budget: CacheBudget?
+  /// What recurrent layers remember; made when tokens come.
+  var state: RecurrentState?
+  /// Copies of it from earlier positions, ascending.
+  var keptStates: [RecurrentState] = []
   /// Made by the first `append`: sessions that run in batches need none.
   private lazy var pass = ForwardPass(model: model, activations: activations)
 
@@ -54,11 +59,13 @@ public final class Session {
     self.contextLength = contextLength
     self.activations = activations
     self.chunkLength = max(1, chunkLength)
+    self.budget = budget
     cache = KVCache(shape: model.shape, type: cacheType, budget: budget)
   }
 
   /// A session that has seen the first `position` tokens of another one, which goes on unchanged. Their
-  /// keys and values are shared, and copied a tile at a time by whichever of the two writes there.
+  /// keys and values are shared, and copied a tile at a time by whichever of the two writes there; see
+  /// ``restartPosition(upTo:)`` for models with recurrent layers.
   ///
   /// - Precondition: `position` is at most the other's ``position``. Sessions that share are used by
   ///   one task.
@@ -69,6 +76,11 @@ public final class Session {
     chunkLength = other.chunkLength
     tokens = Array(other.tokens[..<position])
     cache = KVCache(sharing: other.cache, positions: position)
+    budget = other.budget
+    keptStates = other.keptStates.filter { $0.position! <= position }
+    if let last = other.states(upTo: position).last, last !== keptStates.last {
+      state = RecurrentState(copying: last)
+    }
   }
 
   /// Refuses shapes whose activations, or first tile of keys and values, would not fit into memory.
@@ -77,7 +89,8 @@ public final class Session {
   ) throws(InferenceError) {
     let (needed, overflow) = KVCache.byteCount(shape: shape, type: cacheType, positions: 1)
       .addingReportingOverflow(
-        Workspace.byteCount(shape: shape, tokenCapacity: chunkLength)
+        RecurrentState.byteCount(shape)
+          + Workspace.byteCount(shape: shape, tokenCapacity: chunkLength)
           + ForwardPass.logitsBatch * shape.vocabularySize * 4)
     if overflow || needed > physicalByteCount {
       throw .memory(
@@ -102,12 +115,15 @@ public final class Session {
   /// The position of the next token.
   public var position: Int { tokens.count }
 
-  /// Bytes that the KV cache takes now, shared ones too.
-  public var cacheByteCount: Int { cache.byteCount }
+  /// Bytes that the KV cache takes now, shared ones too, and the state of recurrent layers.
+  public var cacheByteCount: Int {
+    cache.byteCount + (state == nil ? 0 : RecurrentState.byteCount(model.shape))
+  }
 
-  /// Tiles of the KV cache that appending `count` tokens would allocate.
+  /// Tiles that appending `count` tokens would allocate, the state of recurrent layers among them.
   public func newTiles(appending count: Int) -> Int {
     cache.newTiles(position + count, writingFrom: position)
+      + (state == nil ? CacheBudget.stateTileCount(model.shape, cacheType) : 0)
   }
 
   /// Forgets all tokens from `position` on; the memory stays.
@@ -134,14 +150,13 @@ public final class Session {
   ) throws {
     let newTokens = Array(newTokens)
     try check(newTokens)
+    try catchUp()
     var start = 0
     while start < newTokens.count {
       if isCancelled() { throw CancellationError() }
       let chunk = newTokens[start..<min(start + chunkLength, newTokens.count)]
       let first = position
-      try attributing(to: { first + $0 }) { () throws(PassFailure) in
-        try pass.run([Segment(tokens: chunk, position: first, cache: cache, row: 0)])
-      }
+      try run(chunk, at: first)
       tokens += chunk
       let firstWanted =
         switch request {
@@ -160,6 +175,15 @@ public final class Session {
         }
       }
       start = chunk.endIndex
+    }
+  }
+
+  /// Takes tokens through the layers.
+  func run(_ chunk: ArraySlice<TokenID>, at position: Int) throws(InferenceError) {
+    try attributing(to: { position + $0 }) { () throws(PassFailure) in
+      try pass.run([
+        Segment(tokens: chunk, position: position, cache: cache, state: state, row: 0)
+      ])
     }
   }
 

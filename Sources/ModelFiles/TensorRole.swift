@@ -2,24 +2,41 @@
 public enum TensorRole: String, Sendable, CaseIterable {
   /// Rows of the vocabulary; also the output projection where the two are tied.
   case embedding
-  /// Projections of attention to queries, keys and values, which read the same input.
+  /// Vectors of positions, which are added to those of tokens.
+  case positions
+  /// Projections of attention to queries, keys and values, which read the same input, apart or as one
+  /// matrix.
   case query, key, value
+  case queryKeyValue = "query-key-value"
   case attentionOutput = "attention-output"
-  /// The two halves of a gated MLP, which read the same input, apart or as one matrix.
+  /// The two halves of a gated MLP, which read the same input, apart or as one matrix; of an MLP without
+  /// a gate, up.
   case gate, up
   case gateUp = "gate-up"
   case down
+  /// Projections into a Mamba2 layer (gate, features, B, C and time steps together) and out of it.
+  case mambaInput = "mamba-in", mambaOutput = "mamba-out"
   /// The output projection of a model whose embedding is not also that.
   case output
   case norm, bias
+  /// The weights of a Mamba2 layer's convolution, few for each channel.
+  case convolution
+  /// Decay, skip and step bias of the heads of a Mamba2 layer.
+  case stateSpace = "state-space"
 
-  /// Whether tensors of this role are matrices; others are one-dimensional and stay float32.
-  public var isMatrix: Bool { self != .norm && self != .bias }
+  /// Whether tensors of this role are matrices; others are small and stay float32, without padding.
+  public var isMatrix: Bool {
+    switch self {
+    case .norm, .bias, .convolution, .stateSpace: false
+    default: true
+    }
+  }
 
   /// Roles that recipes may name together.
   public static let groups: [(name: String, roles: [TensorRole])] = [
-    ("attention", [.query, .key, .value, .attentionOutput]),
+    ("attention", [.query, .key, .value, .queryKeyValue, .attentionOutput]),
     ("mlp", [.gate, .up, .gateUp, .down]),
+    ("mamba", [.mambaInput, .mambaOutput]),
   ]
 
   /// Roles of a layer's matrices that read the same input: it is quantized once for all of them where
@@ -33,6 +50,17 @@ public enum TensorRole: String, Sendable, CaseIterable {
     let module = parts[parts.count - 2]
     switch (module, kind) {
     case (_, "bias"): self = .bias
+    case ("wte", "weight"): self = .embedding
+    case ("wpe", "weight"): self = .positions
+    case ("ln_1", "weight"), ("ln_2", "weight"), ("ln_f", "weight"): self = .norm
+    case ("c_attn", "weight"): self = .queryKeyValue
+    case ("c_fc", "weight"): self = .up
+    case ("c_proj", "weight"):
+      self = parts.dropLast(2).last == "attn" ? .attentionOutput : .down
+    case ("mamba", "A_log"), ("mamba", "D"), ("mamba", "dt_bias"): self = .stateSpace
+    case ("conv1d", "weight"): self = .convolution
+    case ("in_proj", "weight"): self = .mambaInput
+    case ("out_proj", "weight"): self = .mambaOutput
     case ("embed_tokens", "weight"): self = .embedding
     case ("lm_head", "weight"): self = .output
     case ("norm", "weight"), ("input_layernorm", "weight"), ("post_attention_layernorm", "weight"):
@@ -55,7 +83,11 @@ public enum TensorRole: String, Sendable, CaseIterable {
     guard parts.count > 1, let kind = parts.last else { return nil }
     let module = parts[parts.count - 2]
     switch (module, kind) {
+    case (_, "ssm_a"), (_, "ssm_d"), ("ssm_dt", "bias"): self = .stateSpace
     case (_, "bias"): self = .bias
+    case ("ssm_in", "weight"): self = .mambaInput
+    case ("ssm_out", "weight"): self = .mambaOutput
+    case ("ssm_conv1d", "weight"): self = .convolution
     case ("token_embd", "weight"): self = .embedding
     case ("output", "weight"): self = .output
     case ("attn_q", "weight"): self = .query
@@ -73,7 +105,9 @@ public enum TensorRole: String, Sendable, CaseIterable {
   /// Number of the decoder layer that a tensor belongs to, from 0; nil for one outside the layers.
   public static func layer(ofTensor name: String) -> Int? {
     let parts = name.split(separator: ".", maxSplits: 3)
-    guard parts.count == 4, parts[0] == "model", parts[1] == "layers" else { return nil }
+    guard parts.count == 4,
+      parts[..<2] == ["model", "layers"] || parts[..<2] == ["transformer", "h"]
+    else { return nil }
     return Int(parts[2])
   }
 

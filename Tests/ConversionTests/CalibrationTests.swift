@@ -61,6 +61,62 @@ import Testing
   }
 
   /// What errors weigh is smaller where it was minimized.
+  /// Mamba2 layers calibrate too: what their projections read weighs errors and finds column scales,
+  /// everything else of them stays float32.
+  @Test func hybridsCalibrate() throws {
+    let json = """
+      {"architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid",
+      "hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+      "layer_types": ["mamba", "attention", "mamba"], "num_local_experts": 0,
+      "shared_intermediate_size": 160, "vocab_size": 4096, "max_position_embeddings": 1024,
+      "tie_word_embeddings": true, "embedding_multiplier": 12, "residual_multiplier": 0.22,
+      "attention_multiplier": 0.2, "logits_scaling": 4, "position_embedding_type": "nope",
+      "mamba_n_heads": 6, "mamba_n_groups": 2, "mamba_d_state": 24, "mamba_d_conv": 4}
+      """
+    let model = try SyntheticModel(configuration: Array(json.utf8), seed: 3)
+    let tokenizer = try Checkpoint.assets(directory: Pebble.directory.path).filter {
+      $0.name.hasPrefix("tokenizer")
+    }
+    try Place.withTemporaryDirectory { directory in
+      let source = directory.appending(path: "hybrid").path
+      try model.writeCheckpoint(to: source, assets: tokenizer, pool: WorkerPool(threadCount: 2))
+      let checkpoint = try Checkpoint(directory: source)
+      var files: [Data] = []
+      for threads in [1, 2, 7] {
+        let path = directory.appending(path: "\(threads).slab")
+        let report = try convert(
+          checkpoint, .q4, Self.short, to: path.path, threads: threads)
+        guard case .done = report.calibration else {
+          Issue.record("\(report.calibration)")
+          return
+        }
+        files.append(try Data(contentsOf: path))
+      }
+      #expect(files[1] == files[0] && files[2] == files[0])
+      let slab = try Slab(path: directory.appending(path: "2.slab").path)
+      for layer in [0, 2] {
+        let prefix = "model.layers.\(layer).mamba."
+        for name in ["in_proj", "out_proj"] {
+          let tensor = try #require(slab.tensor(named: prefix + name + ".weight"))
+          #expect(tensor.encoding == .q4b16)
+          #expect(tensor.statistics?.weightedError != nil)
+        }
+        for name in ["conv1d.weight", "conv1d.bias", "A_log", "D", "dt_bias", "norm.weight"] {
+          let tensor = try #require(slab.tensor(named: prefix + name))
+          #expect(tensor.layout == .plain)
+          #expect(try slab.values(named: tensor.name) == checkpoint.values(named: tensor.name))
+        }
+      }
+      #expect(slab.tensor(named: "model.layers.1.mamba.in_proj.weight") == nil)
+      let uncalibrated = directory.appending(path: "none.slab").path
+      _ = try convert(checkpoint, .q4, .none, to: uncalibrated)
+      let written = try model.writeSlab(
+        to: directory.appending(path: "direct.slab").path, recipe: .q4, assets: tokenizer,
+        pool: WorkerPool(threadCount: 3))
+      #expect(try Slab(path: uncalibrated).rootDigest == written)
+    }
+  }
+
   @Test func weighsErrors() throws {
     let checkpoint = try Self.pebble.get()
     let pool = WorkerPool(threadCount: 2)

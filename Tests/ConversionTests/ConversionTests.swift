@@ -58,7 +58,7 @@ import Testing
           ofTensor: tensor.name, role: role, layer: TensorRole.layer(ofTensor: tensor.name),
           layerCount: checkpoint.configuration.layerCount)
         #expect(stored.encoding == expected ?? .f32)
-        #expect((stored.layout == .plain) == (tensor.shape.count == 1))
+        #expect((stored.layout == .plain) == !role.isMatrix)
         try expectValues(of: tensor, in: slab, from: checkpoint, pool: pool)
       }
     }
@@ -156,7 +156,13 @@ import Testing
       ("model.layers.3.mlp.down_proj.weight", .down, 3),
       ("model.layers.3.shared_mlp.input_linear.weight", .gateUp, 3),
       ("model.layers.3.shared_mlp.output_linear.weight", .down, 3),
-      ("model.layers.3.mamba.in_proj.weight", nil, 3), ("", nil, nil), ("weight", nil, nil),
+      ("model.layers.3.mamba.in_proj.weight", .mambaInput, 3),
+      ("model.layers.3.mamba.out_proj.weight", .mambaOutput, 3),
+      ("model.layers.3.mamba.conv1d.weight", .convolution, 3),
+      ("model.layers.3.mamba.conv1d.bias", .bias, 3),
+      ("model.layers.3.mamba.A_log", .stateSpace, 3),
+      ("model.layers.3.mamba.D", .stateSpace, 3), ("model.layers.3.mamba.dt_bias", .stateSpace, 3),
+      ("model.layers.3.mamba.norm.weight", .norm, 3), ("", nil, nil), ("weight", nil, nil),
       (".", nil, nil), ("model.layers.x.y.weight", nil, nil), ("model.layers.3", nil, nil),
     ]
     for (name, role, layer) in names {

@@ -146,16 +146,20 @@ import Testing
       let source = try ConversionTests.golden(name)
       let slab = try Self.convert(source, .f32, to: directory.appending(path: "a.slab"))
       let path = directory.appending(path: "a.gguf").path
+      if source.configuration.architecture == .gptBigCode {
+        #expect(throws: ExportError.self) {
+          try GGUFExport.write(slab, to: path, name: name, as: .q8, pool: Self.pool)
+        }
+        return
+      }
       try GGUFExport.write(slab, to: path, name: name, as: .q8, pool: Self.pool)
       let file = try GGUFFile(path: path)
       let fused = source.tensors.filter { $0.name.contains("input_linear") }
       #expect(file.tensors.count == source.tensors.count + fused.count)
       for tensor in file.tensors {
-        #expect(TensorRole(ggufName: tensor.name) != nil, "\(tensor.name)")
+        let role = try #require(TensorRole(ggufName: tensor.name), "\(tensor.name)")
         let isWhole = tensor.shape.last! % 32 == 0
-        #expect(
-          tensor.type.name
-            == (tensor.shape.count == 1 ? "F32" : isWhole ? "Q8_0" : "F16"))
+        #expect(tensor.type.name == (!role.isMatrix ? "F32" : isWhole ? "Q8_0" : "F16"))
       }
       for stored in fused {
         let layer = try #require(TensorRole.layer(ofTensor: stored.name))

@@ -14,7 +14,7 @@ import Testing
   /// A checkpoint of so many layers, with a tied embedding and split projections unless it is fused.
   private static func configuration(layers: Int, fused: Bool = false) throws -> ModelConfiguration {
     var configuration = try ConversionTests.golden("granite-sharded").configuration
-    configuration.layerCount = layers
+    configuration.layerKinds = Array(repeating: .attention, count: layers)
     configuration.tiedEmbeddings = true
     configuration.hasFusedMLP = fused
     return configuration
@@ -156,8 +156,8 @@ import Testing
         "rule 2 {tensors: \"*.w_proj.weight\", encoding: q8b16} matches no tensor of this model",
         "rule 4 {roles: down, first: 3, encoding: q8b32} decides nothing: "
           + "rules before it match all its tensors",
-        "rule 5 {roles: [query, key, value, attention-output], layers: 7-8, encoding: q8b16} "
-          + "goes beyond the model's last layer, 7",
+        "rule 5 {roles: [query, key, value, query-key-value, attention-output], layers: 7-8, "
+          + "encoding: q8b16} goes beyond the model's last layer, 7",
         "rule 7 {roles: query, layers: 40, encoding: q8b16} matches no tensor of this model",
       ])
     let fused = try Self.encodings(

@@ -10,8 +10,23 @@ import Testing
   /// each are those that it gets alone.
   @Test(arguments: InstructionSet.supported, [1, 2, 5])
   func everySequenceIsAsIfAlone(instructionSet: InstructionSet, threads: Int) throws {
-    let tiny = try TinyModel(
-      ["num_attention_heads": 6], encodings: [.q4b16, .q8b32, .f32])
+    try expectIndependence(["num_attention_heads": 6], instructionSet, threads)
+  }
+
+  @Test(arguments: InstructionSet.supported, [1, 2, 5])
+  func everyRecurrentSequenceIsAsIfAlone(instructionSet: InstructionSet, threads: Int) throws {
+    try expectIndependence(TinyModel.hybrid, instructionSet, threads)
+  }
+
+  @Test(arguments: InstructionSet.supported, [1, 3])
+  func everySequenceOfABigCodeIsAsIfAlone(instructionSet: InstructionSet, threads: Int) throws {
+    try expectIndependence(TinyModel.bigCode, instructionSet, threads)
+  }
+
+  private func expectIndependence(
+    _ settings: [String: JSONValue], _ instructionSet: InstructionSet, _ threads: Int
+  ) throws {
+    let tiny = try TinyModel(settings, encodings: [.q4b16, .q8b32, .f32])
     let model = try tiny.model(threads: threads, kernels: Kernels(instructionSet))
     let lengths = instructionSet == .scalar ? [3, 40, 7] : [3, 300, 280, 70, 1, 33, 258]
     let sequences = lengths.enumerated().map { randomTokens($1, seed: UInt64($0)) }

@@ -12,7 +12,10 @@ import Tokenization
   private static let tokens = (0..<300).map { TokenID(($0 * 37 + 11) % 307) }
 
   /// Layer by layer it is the forward pass, bit by bit, also past the first chunk of a window.
-  @Test(arguments: [["rope_theta": JSONValue.integer(10000)], ["mlp_bias": .bool(true)]])
+  @Test(arguments: [
+    ["rope_theta": JSONValue.integer(10000)], ["mlp_bias": .bool(true)], TinyModel.hybrid,
+    TinyModel.bigCode,
+  ])
   func agreesWithTheForwardPass(settings: [String: JSONValue]) throws {
     let tiny = try TinyModel(settings, encodings: [.q8b16])
     let model = try tiny.model()
@@ -33,7 +36,10 @@ import Tokenization
       let before = hidden
       var found: [[Float]] = []
       hidden.withUnsafeMutableBufferPointer {
-        pass.finish(over: $0, norm: tiny.vector(named: "model.norm.weight")) { input in
+        let norm = tiny.configuration.finalNormName
+        pass.finish(
+          over: $0, norm: tiny.vector(named: norm + ".weight"), bias: tiny.vectors[norm + ".bias"]
+        ) { input in
           #expect(input.kind == .output && input.columns == tiny.configuration.hiddenSize)
           found += logits(of: input, model)
         }
@@ -93,6 +99,10 @@ import Tokenization
         model.decoder.embedding.copyRow(Int(token), into: row)
         let multiplier = model.decoder.embeddingMultiplier
         for feature in 0..<model.shape.hiddenSize { row[feature] *= multiplier }
+        guard let positions = model.decoder.positions else { return }
+        var position = [Float](repeating: 0, count: model.shape.hiddenSize)
+        positions.copyRow(index, into: &position)
+        for feature in position.indices { row[feature] += position[feature] }
       }
     }
     return hidden

@@ -318,7 +318,7 @@ extension Session {
 
   @Test func predictionsOfClaimedSizesDoNotOverflow() throws {
     var configuration = try TinyModel().configuration
-    configuration.layerCount = 4096
+    configuration.layerKinds = Array(repeating: .attention, count: 4096)
     configuration.keyValueHeadCount = 1 << 14
     configuration.headCount = 1 << 14
     configuration.headSize = 1 << 22

@@ -1,3 +1,4 @@
+import JSON
 import TensorCore
 import TestSupport
 import Testing
@@ -10,7 +11,18 @@ import Testing
   /// Sequences that go on differently from a shared beginning, in turns: each is as if alone.
   @Test(arguments: CacheType.allCases, [1, 255, 256, 257, 300, 520])
   func whoSharesNoticesNothing(cacheType: CacheType, position: Int) throws {
-    let model = try TinyModel().model(kernels: kernels)
+    try expectNothingNoticed([:], cacheType, position)
+  }
+
+  /// The same where states have to be computed again.
+  @Test(arguments: [1, 257, 520]) func whoSharesStatesNoticesNothing(position: Int) throws {
+    try expectNothingNoticed(TinyModel.hybrid, .f16, position)
+  }
+
+  private func expectNothingNoticed(
+    _ settings: [String: JSONValue], _ cacheType: CacheType, _ position: Int
+  ) throws {
+    let model = try TinyModel(settings).model(kernels: kernels)
     let common = randomTokens(520, seed: 1)
     let first = try Session(model: model, cacheType: cacheType)
     try first.append(common)

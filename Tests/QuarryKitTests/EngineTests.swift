@@ -252,7 +252,7 @@ import Tokenization
   @Test func aCancelledSequenceIsGoneBeforeTheNextStep() throws {
     let scheduler = try Scheduler(
       model: Models.pebble,
-      configuration: EngineConfiguration(slots: 1, contextLength: 512, maxQueue: 8))
+      configuration: EngineConfiguration(slots: 1, contextLength: 512, maxQueue: 8), cacheTiles: 2)
     func sequence(_ id: Int) throws -> Sequence {
       let request = EngineRequest(
         prompt: [1, 2, 3], options: options(100) { $0.logitBias = [0: -100] })

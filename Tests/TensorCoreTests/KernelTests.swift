@@ -92,7 +92,11 @@ struct KernelCheck: Sendable, CustomTestStringConvertible {
         try $0.nonFiniteActivations()
       },
       KernelCheck(testDescription: "norms") { $0.norms() },
+      KernelCheck(testDescription: "layer norms") { $0.layerNorms() },
       KernelCheck(testDescription: "gates") { $0.gates() },
+      KernelCheck(testDescription: "GELU") { $0.gelus() },
+      KernelCheck(testDescription: "convolutions") { $0.convolutions() },
+      KernelCheck(testDescription: "scans") { $0.scans() },
     ]
 
   /// The encodings, with each kind of activations that they can be multiplied with.

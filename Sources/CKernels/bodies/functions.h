@@ -56,6 +56,51 @@ static void rms_norm(const float *input, const float *weight, int64_t count, flo
   }
 }
 
+// A whole group of sixteen values, or what is left of one, with zeros behind it.
+INLINE f32x16 f_load_left(const float *p, int64_t left) {
+  return left >= 16 ? f_load(p) : f_load_some(p, left);
+}
+
+INLINE void f_store_left(float *p, f32x16 a, int64_t left) {
+  if (left >= 16) {
+    f_store(p, a);
+  } else {
+    f_store_some(p, a, left);
+  }
+}
+
+static void layer_norm(const float *input, const float *weight, const float *bias, int64_t count,
+                       float epsilon, float *output) {
+  f32x16 sums = f_set1(0), squares = f_set1(0);
+  for (int64_t i = 0; i < count; i += 16) {
+    sums = f_add(sums, f_load_left(input + i, count - i));
+  }
+  f32x16 mean = f_set1(f_sum(sums) / (float)count);
+  for (int64_t i = 0; i < count; i += 16) {
+    float distances[16];
+    f_store(distances, f_sub(f_load_left(input + i, count - i), mean));
+    // What lies past the end is as far from the mean as zero is, and does not count.
+    f32x16 distance = f_load_left(distances, count - i);
+    squares = f_fma(distance, distance, squares);
+  }
+  float root = __builtin_elementwise_sqrt(f_sum(squares) / (float)count + epsilon);
+  f32x16 inverse = f_set1(1 / root);
+  for (int64_t i = 0; i < count; i += 16) {
+    int64_t left = count - i;
+    f32x16 x = f_mul(f_sub(f_load_left(input + i, left), mean), inverse);
+    x = f_add(f_mul(x, f_load_left(weight + i, left)), f_load_left(bias + i, left));
+    f_store_left(output + i, x, left);
+  }
+}
+
+static void gelu(const float *input, int64_t count, float *output) {
+  for (int64_t i = 0; i < count; i += 16) {
+    f32x16 x = f_load_left(input + i, count - i);
+    f32x16 factor = f_fma(f_mul(x, x), f_set1(-0x1.2444f2p-4f), f_set1(-0x1.988454p+0f));
+    f_store_left(output + i, f_div(x, f_add(f_set1(1), f_exp(f_mul(x, factor)))), count - i);
+  }
+}
+
 INLINE f32x16 gated(f32x16 gate, f32x16 up) {
   f32x16 negated = f_mul(gate, f_set1(-1));
   return f_mul(f_div(gate, f_add(f_set1(1), f_exp(negated))), up);

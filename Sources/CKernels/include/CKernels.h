@@ -79,6 +79,20 @@ typedef struct {
   int64_t positions;
 } ck_query;
 
+/// The tokens and the state of one head of a Mamba2 layer (formats/numerics.md).
+typedef struct {
+  /// Element n of feature d at `n * head_size + d`, where `head_size` is padded to a multiple of 16.
+  float *state;
+  /// Features, B and C of the first token; those of the next follow after `stride`.
+  const float *inputs, *written, *read;
+  int64_t stride;
+  /// Time step and decay of each token.
+  const float *steps, *decays;
+  float skip;
+  float *outputs;
+  int64_t output_stride, tokens, head_size, state_size;
+} ck_scan;
+
 /// The kernels of one instruction set. Scalar references in Swift define their results.
 typedef struct {
   /// Tokens that are one group of activations, tokens in the groups of more at most, columns in a
@@ -103,7 +117,20 @@ typedef struct {
   void (*rms_norm)(const float *input, const float *weight, int64_t count, float epsilon,
                    float *output);
 
+  void (*layer_norm)(const float *input, const float *weight, const float *bias, int64_t count,
+                     float epsilon, float *output);
+
   void (*gated_silu)(const float *gate, const float *up, int64_t count, float *output);
+
+  void (*gelu)(const float *input, int64_t count, float *output);
+
+  /// Convolves each of `count` channels by itself over `taps` rows, the oldest first, from `bias` on,
+  /// then takes silu. The weights of a tap follow those of the one before after `weight_stride`.
+  void (*convolve)(const float *const *rows, int64_t taps, const float *weights,
+                   int64_t weight_stride, const float *bias, int64_t count, float *output);
+
+  /// Takes the state of a head through tokens, at least one.
+  void (*scan)(const ck_scan *scan);
 
   /// Enters the key and the value of one position of a tile: `size` <= `head_size` elements of each.
   /// False where one is beyond what the type of the cache can hold; the position is then undefined,

@@ -29,19 +29,29 @@ final class CalibrationRun {
     let width = configuration.hiddenSize
     hidden = AlignedBuffer(byteCount: tokens.count * width * 4)
     let embedding: MatrixView
-    let name = "model.embed_tokens.weight"
+    let positions: MatrixView?
     do throws(CheckpointError) {
-      embedding = try checkpoint.matrix(named: name)
+      embedding = try checkpoint.matrix(named: configuration.embeddingName)
+      positions =
+        configuration.learnsPositions
+        ? try checkpoint.matrix(named: ModelConfiguration.positionsName) : nil
     } catch {
       throw .checkpoint(error)
     }
-    let rows = tokens.windows.joined().map { Int($0) }
+    let rows = tokens.windows.flatMap { window in
+      window.enumerated().map { (token: Int($1), position: $0) }
+    }
     pool.parallelFor(rows.count) { index in
       let row = hidden.floats + index * width
-      embedding.copyRow(rows[index], into: row)
+      embedding.copyRow(rows[index].token, into: row)
       for feature in 0..<width { row[feature] *= configuration.embeddingMultiplier }
+      guard let positions else { return }
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { learned in
+        positions.copyRow(rows[index].position, into: learned.baseAddress!)
+        for feature in 0..<width { row[feature] += learned[feature] }
+      }
     }
-    checkpoint.release(checkpoint.descriptor(named: name)!)
+    checkpoint.release(checkpoint.descriptor(named: configuration.embeddingName)!)
   }
 
   /// Takes all tokens through layer `index`, which must be the next one.
@@ -70,7 +80,7 @@ final class CalibrationRun {
       preconditionFailure("a checkpoint layer throws nothing else: \(error)")
     }
     var moments: [LinearInput: SecondMoments] = [:]
-    for input in LinearInput.ofLayer {
+    for input in LinearInput.ofLayer(index, configuration) {
       moments[input] = SecondMoments(columns: input.columnCount(configuration))
     }
     var done = 0
@@ -89,15 +99,15 @@ final class CalibrationRun {
 
   /// After the last layer: the mean squares of what the output projection reads.
   func finish() throws(ConversionError) -> [Float] {
-    let norm: [Float]
+    let norm: (weight: [Float], bias: [Float]?)
     do throws(CheckpointError) {
-      norm = try checkpoint.values(named: "model.norm.weight")
+      norm = try checkpoint.finalNorm()
     } catch {
       throw .checkpoint(error)
     }
     var moments = SecondMoments(columns: checkpoint.configuration.hiddenSize)
     for window in windows {
-      pass.finish(over: window, norm: norm) { moments.add($0, pool: pool) }
+      pass.finish(over: window, norm: norm.weight, bias: norm.bias) { moments.add($0, pool: pool) }
     }
     return moments.means
   }
@@ -123,5 +133,16 @@ extension CalibrationRun {
   func restore(_ state: UnsafeRawBufferPointer) throws(CalibrationError) {
     guard state.count == hidden.byteCount else { throw .state }
     hidden.base.copyMemory(from: state.baseAddress!, byteCount: state.count)
+  }
+}
+
+extension Checkpoint {
+  /// Weight and, where there is one, bias of the norm after the last layer.
+  func finalNorm() throws(CheckpointError) -> (weight: [Float], bias: [Float]?) {
+    let name = configuration.finalNormName
+    return (
+      try values(named: name + ".weight"),
+      configuration.hasLayerNorm ? try values(named: name + ".bias") : nil
+    )
   }
 }

@@ -23,7 +23,9 @@ public struct ImportanceStatistics: Sendable, Equatable {
   /// The names and numbers of columns that a model's statistics have.
   static func expected(_ configuration: ModelConfiguration) -> [(name: String, columns: Int)] {
     (0..<configuration.layerCount).flatMap { layer in
-      LinearInput.ofLayer.map { ($0.name(layer: layer), $0.columnCount(configuration)) }
+      LinearInput.ofLayer(layer, configuration).map {
+        ($0.name(layer: layer), $0.columnCount(configuration))
+      }
     } + [(LinearInput.output.name(layer: nil), configuration.hiddenSize)]
   }
 

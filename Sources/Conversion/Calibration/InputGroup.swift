@@ -46,19 +46,27 @@ extension LinearInput {
     case .attentionOutput: prefix + "self_attn.o_proj.input"
     case .mlp: prefix + "mlp.input"
     case .down: prefix + "mlp.down_proj.input"
+    case .mamba: prefix + "mamba.input"
+    case .mambaOutput: prefix + "mamba.out_proj.input"
     case .output: "lm_head.input"
     }
   }
 
   /// The inputs of a decoder layer, in order.
-  static let ofLayer: [LinearInput] = [.attention, .attentionOutput, .mlp, .down]
+  static func ofLayer(_ layer: Int, _ configuration: ModelConfiguration) -> [LinearInput] {
+    switch configuration.layerKinds[layer] {
+    case .attention: [.attention, .attentionOutput, .mlp, .down]
+    case .mamba: [.mamba, .mambaOutput, .mlp, .down]
+    }
+  }
 
   /// Features of an input.
   func columnCount(_ configuration: ModelConfiguration) -> Int {
     switch self {
-    case .attention, .mlp, .output: configuration.hiddenSize
+    case .attention, .mlp, .mamba, .output: configuration.hiddenSize
     case .attentionOutput: configuration.queryWidth
     case .down: configuration.intermediateSize
+    case .mambaOutput: configuration.mamba!.innerSize
     }
   }
 }
@@ -67,13 +75,15 @@ extension TensorRole {
   /// What a matrix of this role reads; nil for one that is only looked up, and for what is no matrix.
   fileprivate func linearInput(tiedEmbeddings: Bool) -> LinearInput? {
     switch self {
-    case .query, .key, .value: .attention
+    case .query, .key, .value, .queryKeyValue: .attention
     case .attentionOutput: .attentionOutput
     case .gate, .up, .gateUp: .mlp
     case .down: .down
+    case .mambaInput: .mamba
+    case .mambaOutput: .mambaOutput
     case .output: .output
     case .embedding: tiedEmbeddings ? .output : nil
-    case .norm, .bias: nil
+    case .positions, .norm, .bias, .convolution, .stateSpace: nil
     }
   }
 }

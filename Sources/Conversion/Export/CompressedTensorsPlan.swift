@@ -92,7 +92,8 @@ struct CompressedTensorsPlan {
   /// A matrix of a layer, whose module is a linear one.
   private static func isLinear(_ tensor: SlabTensor) -> Bool {
     guard let role = TensorRole(tensorName: tensor.name) else { return false }
-    return role.isMatrix && role != .embedding && role != .output && tensor.shape.count == 2
+    return role.isMatrix && ![.embedding, .positions, .output].contains(role)
+      && tensor.shape.count == 2
   }
 
   private static func fits(_ tensor: SlabTensor) -> Bool {

@@ -64,6 +64,13 @@ public enum GGUFExport {
         path: slab.path, what: what,
         instead: "llama.cpp would not load the file (--to safetensors writes all tensors)")
     }
+    if configuration.architecture == .gptBigCode {
+      throw refusal("GPT BigCode is not written as GGUF")
+    }
+    if let inner = configuration.mamba?.innerSize, inner != 2 * configuration.hiddenSize {
+      throw refusal(
+        "its Mamba2 layers have \(inner) features, and llama.cpp takes twice the hidden size only")
+    }
     let expected = configuration.expectedTensors
     for (name, shape) in expected {
       guard let tensor = slab.tensor(named: name) else {

@@ -12,7 +12,7 @@ extension GGUFExport {
       && configuration.residualMultiplier == 1 && configuration.logitsScaling == 1
       && configuration.attentionMultiplier
         == Float(1 / Double(configuration.headSize).squareRoot())
-    let architecture = isPlain ? "llama" : "granite"
+    let architecture = isPlain ? "llama" : configuration.mamba == nil ? "granite" : "granitehybrid"
     var metadata: [(key: String, value: GGUFMetadata)] = [
       ("general.architecture", .string(architecture)), ("general.type", .string("model")),
       ("general.name", .string(name)), ("general.file_type", .uint32(type.ggufFileType)),
@@ -28,13 +28,28 @@ extension GGUFExport {
     add("block_count", configuration.layerCount)
     add("feed_forward_length", configuration.intermediateSize)
     add("attention.head_count", configuration.headCount)
-    add("attention.head_count_kv", configuration.keyValueHeadCount)
+    if let mamba = configuration.mamba {
+      // Layers without KV heads are those with a state.
+      add(
+        "attention.head_count_kv",
+        .int32s(
+          configuration.layerKinds.map {
+            $0 == .attention ? Int32(configuration.keyValueHeadCount) : 0
+          }))
+      add("ssm.conv_kernel", mamba.convolutionSize)
+      add("ssm.inner_size", mamba.innerSize)
+      add("ssm.state_size", mamba.stateSize)
+      add("ssm.time_step_rank", mamba.headCount)
+      add("ssm.group_count", mamba.groupCount)
+    } else {
+      add("attention.head_count_kv", configuration.keyValueHeadCount)
+    }
     add("attention.key_length", configuration.headSize)
     add("attention.value_length", configuration.headSize)
     add("attention.layer_norm_rms_epsilon", .float32(configuration.normEpsilon))
     add("rope.dimension_count", configuration.headSize)
     add("rope.freq_base", .float32(Float(configuration.ropeTheta)))
-    if architecture == "granite" {
+    if !isPlain {
       add("embedding_scale", .float32(configuration.embeddingMultiplier))
       add("residual_scale", .float32(configuration.residualMultiplier))
       add("attention.scale", .float32(configuration.attentionMultiplier))

@@ -1,4 +1,5 @@
 import ModelFiles
+import TensorCore
 
 /// A tensor of a GGUF file: which rows of which tensor of the slab it is.
 struct GGUFTensorPlan: Sendable {
@@ -28,6 +29,9 @@ struct GGUFTensorPlan: Sendable {
     }
     guard let layer = TensorRole.layer(ofTensor: tensor.name) else {
       return [plan(outerNames[tensor.name]!)]
+    }
+    if let plan = configuration.mamba.flatMap({ mamba(tensor, layer: layer, $0, type) }) {
+      return [plan]
     }
     let parts = tensor.name.split(separator: ".")
     let (module, kind) = (String(parts[parts.count - 2]), parts.last!)
@@ -68,8 +72,8 @@ struct GGUFTensorPlan: Sendable {
     return row - index + (index % 2) * (headSize / 2) + index / 2
   }
 
-  private static func encoding(of tensor: SlabTensor, _ type: RowEncoding) -> RowEncoding {
-    guard tensor.shape.count > 1 else { return .f32 }
+  static func encoding(of tensor: SlabTensor, _ type: RowEncoding) -> RowEncoding {
+    guard TensorRole(tensorName: tensor.name)?.isMatrix == true else { return .f32 }
     return type == .q8 && tensor.shape.last! % RowEncoding.blockSize != 0 ? .f16 : type
   }
 

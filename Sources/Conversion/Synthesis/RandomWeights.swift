@@ -38,10 +38,17 @@ public struct RandomWeights: WeightSource {
   /// Shape of a tensor, slowest dimension first; nil if the model has none of this name.
   public func shape(ofTensor name: String) -> [Int]? { shapes[name] }
 
-  /// Ones for norms, zeros for biases.
+  /// Ones for norms, zeros for biases; convolutions average, states fade slowly.
   public func vector(named name: String) -> [Float] {
-    let value: Float = TensorRole(tensorName: name) == .norm ? 1 : 0
-    return Array(repeating: value, count: shapes[name]![0])
+    let shape = shapes[name]!
+    let value: Float =
+      switch TensorRole(tensorName: name) {
+      case .norm: 1
+      case .convolution: 1 / Float(shape[shape.count - 1])
+      case .stateSpace: name.hasSuffix(".dt_bias") ? -3 : 1
+      default: 0
+      }
+    return Array(repeating: value, count: shape.reduce(1, *))
   }
 
   /// Random codes and scales of the tensor, the same at every call.

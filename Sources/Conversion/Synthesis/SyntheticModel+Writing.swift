@@ -110,9 +110,9 @@ extension SyntheticModel {
   /// Slabs hold the layers first, then vectors, output and embedding.
   private func rank(_ role: TensorRole) -> Int {
     switch role {
-    case .norm, .bias: 1
+    case .norm, .bias, .convolution, .stateSpace: 1
     case .output: 2
-    case .embedding: 3
+    case .embedding, .positions: 3
     default: 0
     }
   }

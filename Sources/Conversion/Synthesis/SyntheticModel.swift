@@ -89,7 +89,14 @@ public struct SyntheticModel: Sendable {
       amplify(8)
       return (1, 0.05, factors)
     case .bias: return (0, 0.02, factors)
-    case .embedding, .output: return (0, 0.02, factors)
+    case .convolution: return (0.25, 0.15, factors)
+    // Decays of all speeds, time steps of some hundredths, inputs that shine through.
+    case .stateSpace:
+      return name.hasSuffix(".A_log")
+        ? (1.5, 0.8, factors)
+        : name.hasSuffix(".D")
+          ? (1, 0.3, factors) : (-3, 1, factors)
+    case .embedding, .positions, .output: return (0, 0.02, factors)
     default:
       amplify(2)
       return (0, 0.7 / Float(columns).squareRoot(), factors)

@@ -117,13 +117,16 @@ final class Sensitivity {
   private func damage(
     ofOutput base: [String: WeightTensor], _ probes: [String: WeightTensor]
   ) throws(ConversionError) -> [String: Double] {
-    guard let (name, weights) = probes.first, let matrix = base[name]?.matrices[0] else {
+    guard
+      let (name, weights) = probes.first(where: { TensorRole(tensorName: $0.key) != .positions }),
+      let matrix = base[name]?.matrices[0]
+    else {
       return [:]
     }
     let probe = weights.matrices[0]
-    let norm: [Float]
+    let norm: (weight: [Float], bias: [Float]?)
     do throws(CheckpointError) {
-      norm = try checkpoint.values(named: "model.norm.weight")
+      norm = try checkpoint.finalNorm()
     } catch {
       throw .checkpoint(error)
     }
@@ -139,7 +142,9 @@ final class Sensitivity {
   private static let tokenLimit = 64
 
   /// Row-major, of some of the tokens.
-  private func logits(of hidden: [Float], _ matrix: WeightMatrix, norm: [Float]) -> [Float] {
+  private func logits(
+    of hidden: [Float], _ matrix: WeightMatrix, norm: (weight: [Float], bias: [Float]?)
+  ) -> [Float] {
     let width = checkpoint.configuration.hiddenSize
     let tokens = hidden.count / width
     let count = min(tokens, Self.tokenLimit)
@@ -152,7 +157,7 @@ final class Sensitivity {
     let output = AlignedBuffer(byteCount: count * stride * 4)
     some.withUnsafeMutableBufferPointer { rows in
       var first = 0
-      pass.finish(over: rows, norm: norm) { input in
+      pass.finish(over: rows, norm: norm.weight, bias: norm.bias) { input in
         // What is not finite has no logits, and no damage.
         try? activations.load(
           input.rows, tokenCount: input.tokenCount, inputStride: input.stride, for: matrix,

@@ -46,6 +46,7 @@ public final class LayerPass {
   private let compute: (_ tokenCount: Int) -> Compute
   private let shape: ModelShape
   private let cache: KVCache
+  private let state: RecurrentState?
   private let workspace: Workspace
   private let rotary: RotaryTable?
 
@@ -55,11 +56,10 @@ public final class LayerPass {
   ) {
     self.configuration = configuration
     compute = { Compute(kernels: kernels, pool: pool, precision: .int8, tokenCount: $0) }
-    var shape = ModelShape(configuration)
-    shape.layerCount = 1
-    self.shape = shape
+    shape = ModelShape(configuration).ofOneLayer
     cache = KVCache(shape: shape, type: .f32)
     cache.reserve(windowLength, writingFrom: 0)
+    state = RecurrentState(shape, type: .f32)
     workspace = Workspace(
       shape: shape, tokenCapacity: min(windowLength, Session.defaultChunkLength))
     rotary = RotaryTable(configuration)
@@ -78,6 +78,7 @@ public final class LayerPass {
     _ weights: LayerWeights, over hidden: UnsafeMutableBufferPointer<Float>,
     observe: (ObservedInput) -> Void
   ) throws(InferenceError) {
+    state?.reset()
     try forEachChunk(of: hidden, layer: weights.index) { segment, compute throws(PassFailure) in
       rotary?.fill(segment, in: workspace, pool: compute.pool)
       let plan = AttentionPlan([segment], shape: shape, threadCount: compute.pool.threadCount)
@@ -91,7 +92,7 @@ public final class LayerPass {
         }
         return Result { () throws(PassFailure) in
           try weights.layer.apply(
-            to: [segment], index: 0, residualMultiplier: weights.residualMultiplier, plan: plan,
+            to: [segment], place: 0, residualMultiplier: weights.residualMultiplier, plan: plan,
             workspace: workspace, compute: compute)
         }
       }
@@ -104,11 +105,12 @@ public final class LayerPass {
   /// - Parameters:
   ///   - hidden: as for ``run(_:over:observe:)``; stays as it is.
   ///   - weight: of the final norm.
+  ///   - bias: of the final norm, if it has one.
   public func finish(
-    over hidden: UnsafeMutableBufferPointer<Float>, norm weight: [Float],
+    over hidden: UnsafeMutableBufferPointer<Float>, norm weight: [Float], bias: [Float]? = nil,
     observe: (ObservedInput) -> Void
   ) {
-    let norm = RMSNorm(weight: weight, epsilon: configuration.normEpsilon)
+    let norm = Norm(weight: weight, bias: bias, epsilon: configuration.normEpsilon)
     // Nothing in the body fails.
     try? forEachChunk(of: hidden, layer: nil) { segment, compute throws(PassFailure) in
       compute.apply(norm, to: workspace.hidden, into: workspace.normalized)
@@ -136,7 +138,8 @@ public final class LayerPass {
       }
       // Only the number of tokens matters: they have been embedded.
       let segment = Segment(
-        tokens: Array(repeating: 0, count: chunk)[...], position: first, cache: cache, row: 0)
+        tokens: Array(repeating: 0, count: chunk)[...], position: first, cache: cache, state: state,
+        row: 0)
       do throws(PassFailure) {
         try body(segment, compute(chunk))
       } catch {

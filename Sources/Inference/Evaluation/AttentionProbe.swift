@@ -13,8 +13,7 @@ public final class AttentionProbe {
   public init(model: Model, tokenCount: Int, cacheType: CacheType) {
     self.model = model
     self.tokenCount = tokenCount
-    var shape = model.shape
-    shape.layerCount = 1
+    let shape = model.shape.ofOneLayer
     cache = KVCache(shape: shape, type: cacheType)
     cache.reserve(tokenCount, writingFrom: 0)
     workspace = Workspace(shape: shape, tokenCapacity: Self.chunkLength)
@@ -45,27 +44,27 @@ public final class AttentionProbe {
   public var operationCount: Double {
     let shape = model.shape
     let pairs = Double(tokenCount) * Double(tokenCount + 1) / 2
-    return 4 * pairs * Double(shape.headCount * shape.headSize * shape.layerCount)
+    return 4 * pairs * Double(shape.headCount * shape.headSize * shape.attentionLayerCount)
   }
 
   /// Seconds that the attention of all layers would take: those of one, times their number.
   public func run() -> Double {
     let compute = Compute(
       kernels: model.kernels, pool: model.pool, precision: .int8, tokenCount: Self.chunkLength)
-    let attention = model.decoder.layers[0].attention
+    let attention = model.decoder.layers.lazy.compactMap(\.attention).first!  // there is one
     let duration = ContinuousClock().measure {
       for position in stride(from: 0, to: tokenCount, by: Self.chunkLength) {
         let count = min(Self.chunkLength, tokenCount - position)
         let segments = [
           Segment(
-            tokens: Array(repeating: 0, count: count)[...], position: position, cache: cache, row: 0
-          )
+            tokens: Array(repeating: 0, count: count)[...], position: position, cache: cache,
+            state: nil, row: 0)
         ]
         let plan = AttentionPlan(
           segments, shape: model.shape, threadCount: model.pool.threadCount)
         attention.attend(segments, layer: 0, plan: plan, workspace: workspace, compute: compute)
       }
     }
-    return duration / .seconds(1) * Double(model.shape.layerCount)
+    return duration / .seconds(1) * Double(model.shape.attentionLayerCount)
   }
 }

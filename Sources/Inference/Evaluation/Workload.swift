@@ -10,6 +10,8 @@ public struct Workload: Sendable, Equatable {
   /// Bytes of keys and values of a position in all layers; a decoded token reads those of all
   /// positions up to its own.
   public let cacheBytesPerPosition: Int
+  /// Bytes of the states of recurrent layers; a decoded token reads and writes them.
+  public let stateByteCount: Int
 }
 
 extension Model {
@@ -25,9 +27,10 @@ extension Model {
         $0 + $1.weight.geometry.rows * $1.weight.geometry.columns
       },
       weightByteCount: (linears + [decoder.output]).reduce(0) { $0 + $1.byteCount }
-        + norms.reduce(0) { $0 + 4 * $1.count },
+        + norms.reduce(0) { $0 + ($1.bias == nil ? 4 : 8) * $1.count },
       cacheBytesPerPosition: KVCache.byteCount(
-        shape: shape, type: cacheType, positions: positions) / positions)
+        shape: shape, type: cacheType, positions: positions) / positions,
+      stateByteCount: RecurrentState.byteCount(shape))
   }
 }
 
@@ -35,11 +38,17 @@ extension DecoderLayer {
   fileprivate var linears: [Linear] {
     let inputs =
       switch mlp.input {
+      case .plain(let up): [up]
       case .separate(let gate, let up): [gate, up]
       case .fused(let both): [both]
       }
-    return [attention.query, attention.key, attention.value, attention.output] + inputs
-      + [mlp.down]
+    let mixers =
+      switch mixer {
+      case .attention(let attention):
+        attention.input.linears + [attention.output]
+      case .mamba(let mamba): [mamba.input, mamba.output]
+      }
+    return mixers + inputs + [mlp.down]
   }
 }
 

@@ -114,7 +114,7 @@ public struct Generator {
   /// Chooses one token and queues what comes of it.
   private mutating func step() throws {
     if firstToken == nil {
-      cachedTokens = completion.reusableTokens(session.tokens)
+      cachedTokens = session.restartPosition(upTo: completion.reusableTokens(session.tokens))
       session.truncate(to: cachedTokens)
     }
     try session.append(completion.tokens[session.position...], logits: .last) { _, logits in
@@ -123,6 +123,8 @@ public struct Generator {
       events.append(.token(choice.token))
       emit(choice.text)
     }
+    // The next prompt may begin as this one does, and go on differently from what was said.
+    if session.position == completion.prompt.count { session.keepState() }
     if let reason = completion.finishReason { finish(reason) }
   }
 

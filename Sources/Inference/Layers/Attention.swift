@@ -1,11 +1,23 @@
 import Synchronization
 import TensorCore
 
-/// Grouped-query attention with rotary positions.
+/// Grouped-query attention, with rotary positions or without.
 struct Attention: Sendable {
-  let query: Linear
-  let key: Linear
-  let value: Linear
+  /// The projections of what attention reads, as checkpoints hold them.
+  enum Input: Sendable {
+    case separate(query: Linear, key: Linear, value: Linear)
+    /// One matrix: the rows of query, then those of key and of value.
+    case fused(Linear)
+
+    var linears: [Linear] {
+      switch self {
+      case .separate(let query, let key, let value): [query, key, value]
+      case .fused(let all): [all]
+      }
+    }
+  }
+
+  let input: Input
   let output: Linear
   let headCount: Int
   let keyValueHeadCount: Int
@@ -23,11 +35,24 @@ struct Attention: Sendable {
     to input: Rows, layer: Int, segments: [Segment], plan: AttentionPlan, workspace: Workspace,
     compute: Compute, into result: Rows
   ) throws(PassFailure) {
-    try compute.apply(
-      [(query, workspace.query), (key, workspace.key), (value, workspace.value)], to: input,
-      .attention, activations: workspace.activations)
+    let key: Rows
+    let value: Rows
+    switch self.input {
+    case .separate(let queryLayer, let keyLayer, let valueLayer):
+      (key, value) = (workspace.key, workspace.value)
+      try compute.apply(
+        [(queryLayer, workspace.query), (keyLayer, key), (valueLayer, value)], to: input,
+        .attention, activations: workspace.activations)
+    case .fused(let layer):
+      let all = workspace.query
+      key = Rows(all.pointer + headCount * headSize, stride: all.stride)
+      value = Rows(key.pointer + keyValueHeadCount * headSize, stride: all.stride)
+      try compute.apply(
+        [(layer, all)], to: input, .attention, activations: workspace.activations)
+    }
     for segment in segments {
-      try enter(segment, layer: layer, workspace: workspace, compute: compute)
+      try enter(
+        segment, key: key, value: value, layer: layer, workspace: workspace, compute: compute)
     }
     attend(segments, layer: layer, plan: plan, workspace: workspace, compute: compute)
     if padded(headSize) != headSize { removePadding(of: workspace.context, compute: compute) }
@@ -38,20 +63,21 @@ struct Attention: Sendable {
 
   /// Turns queries and keys by their positions; keys and values enter the cache.
   private func enter(
-    _ segment: Segment, layer: Int, workspace: Workspace, compute: Compute
+    _ segment: Segment, key: Rows, value: Rows, layer: Int, workspace: Workspace,
+    compute: Compute
   ) throws(PassFailure) {
     let firstBad = Atomic<Int>(.max)
     // Neighbours share lines of the cache, so a thread takes several.
     compute.pool.parallelRanges(segment.tokens.count, minimum: 16) { tokens in
       for token in tokens {
         let row = segment.row + token
-        rotate(row: row, workspace: workspace)
+        rotate(row: row, key: key, workspace: workspace)
         for head in 0..<keyValueHeadCount {
           let (tile, position) = (segment.position + token).quotientAndRemainder(
             dividingBy: AttentionTile.positions)
           let fits = compute.kernels.enter(
-            key: workspace.key[row] + head * headSize,
-            value: workspace.value[row] + head * headSize, size: headSize, position: position,
+            key: key[row] + head * headSize, value: value[row] + head * headSize, size: headSize,
+            position: position,
             tile: segment.cache.tiles(layer: layer, head: head)[tile])
           if !fits { firstBad.min(row, ordering: .relaxed) }
         }
@@ -61,7 +87,7 @@ struct Attention: Sendable {
     if bad < .max { throw PassFailure(row: bad, reason: .cache) }
   }
 
-  private func rotate(row: Int, workspace: Workspace) {
+  private func rotate(row: Int, key: Rows, workspace: Workspace) {
     let queries = workspace.rotated[row]
     for head in 0..<headCount {
       let place = queries + head * padded(headSize)
@@ -69,7 +95,7 @@ struct Attention: Sendable {
       rotate(place, row: row, workspace: workspace)
     }
     for head in 0..<keyValueHeadCount {
-      rotate(workspace.key[row] + head * headSize, row: row, workspace: workspace)
+      rotate(key[row] + head * headSize, row: row, workspace: workspace)
     }
   }
 

@@ -4,45 +4,62 @@ import Tokenization
 
 /// One layer of the decoder.
 struct DecoderLayer: Sendable {
-  let inputNorm: RMSNorm
-  let attention: Attention
-  let postAttentionNorm: RMSNorm
+  /// What lets tokens see those before them.
+  enum Mixer: Sendable {
+    case attention(Attention)
+    case mamba(Mamba)
+  }
+
+  let inputNorm: Norm
+  let mixer: Mixer
+  let postAttentionNorm: Norm
   let mlp: MLP
+
+  /// Nil where tokens are mixed otherwise.
+  var attention: Attention? {
+    if case .attention(let attention) = mixer { attention } else { nil }
+  }
 
   /// Adds the layer's branches, times `residualMultiplier`, to the residual stream in
   /// `workspace.hidden`.
   ///
-  /// - Parameter index: place of the layer in the segments' caches.
+  /// - Parameter place: of the layer in the segments' caches or states.
   /// - Throws: ``PassFailure``.
   func apply(
-    to segments: [Segment], index: Int, residualMultiplier: Float, plan: AttentionPlan,
+    to segments: [Segment], place: Int, residualMultiplier: Float, plan: AttentionPlan,
     workspace: Workspace, compute: Compute
   ) throws(PassFailure) {
     let (hidden, normalized, branch) = (workspace.hidden, workspace.normalized, workspace.branch)
-    do throws(PassFailure) {
-      compute.apply(inputNorm, to: hidden, into: normalized)
+    compute.apply(inputNorm, to: hidden, into: normalized)
+    switch mixer {
+    case .attention(let attention):
       try attention.apply(
-        to: normalized, layer: index, segments: segments, plan: plan, workspace: workspace,
+        to: normalized, layer: place, segments: segments, plan: plan, workspace: workspace,
         compute: compute, into: branch)
-      compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
-
-      compute.apply(postAttentionNorm, to: hidden, into: normalized)
-      try mlp.apply(to: normalized, workspace: workspace, compute: compute, into: branch)
-      compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
-    } catch {
-      throw PassFailure(row: error.row, reason: error.reason, layer: index)
+    case .mamba(let mamba):
+      try mamba.apply(
+        to: normalized, place: place, segments: segments, workspace: workspace, compute: compute,
+        into: branch)
     }
+    compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
+
+    compute.apply(postAttentionNorm, to: hidden, into: normalized)
+    try mlp.apply(to: normalized, workspace: workspace, compute: compute, into: branch)
+    compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
   }
 }
 
 /// The decoder of Granite, and of Llama with all multipliers 1: a residual stream to which every
-/// layer adds attention and feed-forward branches of the normalized stream.
+/// layer adds a branch that mixes tokens, attention or Mamba2, and a feed-forward branch, both of the
+/// normalized stream.
 struct Decoder: Sendable {
   let embedding: WeightMatrix
-  /// Nil for a model without positions.
+  /// Learned vectors that are added to the embedding, a row for each position.
+  let positions: WeightMatrix?
+  /// Nil for a model without rotary positions.
   let rotary: RotaryTable?
   let layers: [DecoderLayer]
-  let norm: RMSNorm
+  let norm: Norm
   /// The embedding itself where the checkpoint ties them.
   let output: Linear
   let embeddingMultiplier: Float
@@ -64,10 +81,20 @@ struct Decoder: Sendable {
   ) throws(PassFailure) {
     for segment in segments { begin(segment, workspace: workspace, pool: compute.pool) }
     observe?(0, workspace.hidden)
+    var (attentionPlace, mambaPlace) = (0, 0)
     for (index, layer) in layers.enumerated() {
-      try layer.apply(
-        to: segments, index: index, residualMultiplier: residualMultiplier, plan: plan,
-        workspace: workspace, compute: compute)
+      let place: Int
+      switch layer.mixer {
+      case .attention: (place, attentionPlace) = (attentionPlace, attentionPlace + 1)
+      case .mamba: (place, mambaPlace) = (mambaPlace, mambaPlace + 1)
+      }
+      do throws(PassFailure) {
+        try layer.apply(
+          to: segments, place: place, residualMultiplier: residualMultiplier, plan: plan,
+          workspace: workspace, compute: compute)
+      } catch {
+        throw PassFailure(row: error.row, reason: error.reason, layer: index)
+      }
       observe?(index + 1, workspace.hidden)
     }
   }
@@ -97,8 +124,20 @@ struct Decoder: Sendable {
       let row = workspace.hidden[segment.row + index]
       embedding.copyRow(Int(segment.tokens[segment.tokens.startIndex + index]), into: row)
       for feature in 0..<hiddenSize { row[feature] *= embeddingMultiplier }
+      positions?.addRow(
+        segment.position + index, to: row, scratch: workspace.normalized[segment.row + index])
     }
     rotary?.fill(segment, in: workspace, pool: pool)
+  }
+}
+
+extension WeightMatrix {
+  /// Adds the dequantized values of one row to others.
+  fileprivate func addRow(
+    _ row: Int, to sum: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
+  ) {
+    copyRow(row, into: scratch)
+    for column in 0..<geometry.columns { sum[column] += scratch[column] }
   }
 }
 

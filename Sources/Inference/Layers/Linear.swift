@@ -17,21 +17,33 @@ public enum LinearInput: String, Sendable, CaseIterable {
   case mlp
   /// Of down: the gated features.
   case down
+  /// Of a Mamba2 layer's input projection: the normalized residual stream.
+  case mamba
+  /// Of a Mamba2 layer's output projection: the gated and normalized heads.
+  case mambaOutput
   /// Of the output projection: the residual stream after the final norm.
   case output
 }
 
-/// Root mean square norm with a weight for each feature.
-struct RMSNorm: Sendable {
+/// Root mean square norm with a weight for each feature; with a bias for each, layer norm.
+struct Norm: Sendable {
   let weight: AlignedBuffer
+  let bias: AlignedBuffer?
   let count: Int
   let epsilon: Float
 
-  init(weight values: [Float], epsilon: Float) {
-    weight = AlignedBuffer(byteCount: values.count * 4)
-    weight.floats.update(from: values, count: values.count)
+  init(weight values: [Float], bias: [Float]?, epsilon: Float) {
+    weight = AlignedBuffer(values)
+    self.bias = bias.map { AlignedBuffer($0) }
     count = values.count
     self.epsilon = epsilon
+  }
+}
+
+extension AlignedBuffer {
+  fileprivate convenience init(_ values: [Float]) {
+    self.init(byteCount: values.count * 4)
+    floats.update(from: values, count: values.count)
   }
 }
 
@@ -45,16 +57,22 @@ struct Compute {
   var observer: ((_ kind: LinearInput, _ input: Rows, _ columns: Int) -> Void)?
 
   /// `output[t] = norm(input[t])` for every token.
-  func apply(_ norm: RMSNorm, to input: Rows, into output: Rows) {
+  func apply(_ norm: Norm, to input: Rows, into output: Rows) {
     pool.parallelFor(tokenCount) { apply(norm, to: input[$0], into: output[$0]) }
   }
 
   /// The same for one row.
   func apply(
-    _ norm: RMSNorm, to input: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>
+    _ norm: Norm, to input: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>
   ) {
-    kernels.rmsNorm(
-      input, weight: norm.weight.floats, count: norm.count, epsilon: norm.epsilon, output: output)
+    let (weight, count) = (norm.weight.floats, norm.count)
+    if let bias = norm.bias?.floats {
+      kernels.layerNorm(
+        input, weight: weight, bias: bias, count: count, epsilon: norm.epsilon, output: output)
+    } else {
+      kernels.rmsNorm(
+        input, weight: weight, count: count, epsilon: norm.epsilon, output: output)
+    }
   }
 
   /// Products of several layers that read one input: `output[t]` receives `paddedRows` values,

@@ -1,9 +1,11 @@
 import TensorCore
 
-/// The gated feed-forward layer (SwiGLU): down(silu(gate x) · up x).
+/// The feed-forward layer: gated (SwiGLU), down(silu(gate x) · up x), or without a gate, down(gelu(up x)).
 struct MLP: Sendable {
   /// Gate and up as checkpoints hold them.
   enum Input: Sendable {
+    /// Up without a gate.
+    case plain(Linear)
     case separate(gate: Linear, up: Linear)
     /// One matrix: the rows of gate, then those of up.
     case fused(Linear)
@@ -18,19 +20,28 @@ struct MLP: Sendable {
     to input: Rows, workspace: Workspace, compute: Compute, into result: Rows
   ) throws(PassFailure) {
     let gate = workspace.gateUp
-    let up: Rows
+    let up: Rows?
     switch self.input {
+    case .plain(let layer):
+      up = nil
+      try compute.apply([(layer, gate)], to: input, .mlp, activations: workspace.activations)
     case .separate(let gateLayer, let upLayer):
-      up = Rows(gate.pointer + padded(intermediateSize), stride: gate.stride)
+      let rows = Rows(gate.pointer + padded(intermediateSize), stride: gate.stride)
+      up = rows
       try compute.apply(
-        [(gateLayer, gate), (upLayer, up)], to: input, .mlp, activations: workspace.activations)
+        [(gateLayer, gate), (upLayer, rows)], to: input, .mlp, activations: workspace.activations)
     case .fused(let layer):
       up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
       try compute.apply([(layer, gate)], to: input, .mlp, activations: workspace.activations)
     }
     compute.pool.parallelFor(compute.tokenCount) { token in
-      compute.kernels.gatedSilu(
-        gate: gate[token], up: up[token], count: intermediateSize, output: gate[token])
+      let row = gate[token]
+      if let up {
+        compute.kernels.gatedSilu(
+          gate: row, up: up[token], count: intermediateSize, output: row)
+      } else {
+        compute.kernels.gelu(row, count: intermediateSize, output: row)
+      }
     }
     try compute.apply([(down, result)], to: gate, .down, activations: workspace.activations)
   }

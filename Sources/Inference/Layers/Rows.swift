@@ -1,3 +1,4 @@
+import ModelFiles
 import TensorCore
 
 /// The activations of a batch: one row of float32 features for each token.
@@ -24,6 +25,7 @@ final class Workspace {
   let normalized: Rows
   /// What a branch adds.
   let branch: Rows
+  /// Where the three are projected together, key and value too.
   let query: Rows
   let key: Rows
   let value: Rows
@@ -33,6 +35,12 @@ final class Workspace {
   let context: Rows
   /// Gate and up projections, side by side.
   let gateUp: Rows
+  /// Gate, features, B, C and raw time steps of a Mamba2 layer.
+  let projected: Rows
+  /// Features, B and C after the convolution.
+  let convolved: Rows
+  /// What the heads of a Mamba2 layer give.
+  let scanned: Rows
   let slots = AttentionSlots()
   /// Of the rotary angles at the tokens' positions.
   let cosines: Rows
@@ -53,15 +61,21 @@ final class Workspace {
     (hidden, normalized, branch, query) = (rows[0], rows[1], rows[2], rows[3])
     (key, value, rotated, context, gateUp) = (rows[4], rows[5], rows[6], rows[7], rows[8])
     (cosines, sines) = (rows[9], rows[10])
+    (projected, convolved, scanned) = (rows[11], rows[12], rows[13])
   }
 
   private static func strides(_ shape: ModelShape) -> [Int] {
     let hidden = padded(shape.hiddenSize)
     let keys = padded(shape.keyValueHeadCount * shape.headSize)
+    let queries = padded(
+      (shape.headCount + (shape.hasFusedAttention ? 2 * shape.keyValueHeadCount : 0))
+        * shape.headSize)
     let heads = shape.headCount * shape.paddedHeadSize
     return [
-      hidden, hidden, hidden, padded(shape.headCount * shape.headSize), keys, keys, heads, heads,
+      hidden, hidden, hidden, queries, keys, keys, heads, heads,
       2 * padded(shape.intermediateSize), padded(shape.headSize / 2), padded(shape.headSize / 2),
+      padded(shape.mamba?.projectionSize ?? 0), padded(shape.mamba?.channelCount ?? 0),
+      padded(shape.mamba?.innerSize ?? 0),
     ]
   }
 

@@ -46,7 +46,7 @@ struct CheckpointValidation {
   private mutating func removeTiedOutput() throws(CheckpointError) {
     let name = "lm_head.weight"
     guard configuration.tiedEmbeddings, let output = places[name],
-      let embedding = places["model.embed_tokens.weight"]
+      let embedding = places[configuration.embeddingName]
     else { return }
     guard output.tensor.dataType == embedding.tensor.dataType,
       output.tensor.shape == embedding.tensor.shape,
@@ -54,7 +54,7 @@ struct CheckpointValidation {
     else {
       throw CheckpointError(
         .untiedOutput, in: output.file.path, tensor: name,
-        expected: "the bytes of model.embed_tokens.weight, as tie_word_embeddings says")
+        expected: "the bytes of \(configuration.embeddingName), as tie_word_embeddings says")
     }
     places[name] = nil
     warnings.append("\(name) repeats the embedding, to which config.json ties it; it is left out.")

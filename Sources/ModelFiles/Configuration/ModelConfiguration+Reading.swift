@@ -8,17 +8,26 @@ extension ModelConfiguration {
   /// Missing fields mean what they mean to the published model code (transformers); fields that
   /// would change the arithmetic in a way that is not implemented are refused by name.
   public init(json: [UInt8]) throws(ConfigurationError) {
-    try self.init(ConfigurationFields(json: json))
+    let fields = try ConfigurationFields(json: json)
+    let architecture = try Self.architecture(fields)
+    try Self.refuseUnsupported(fields, architecture)
+    switch architecture {
+    case .gptBigCode: try self.init(bigCode: fields)
+    case .granite, .llama, .graniteHybrid: try self.init(fields, architecture)
+    }
   }
 
-  private init(_ fields: ConfigurationFields) throws(ConfigurationError) {
-    architecture = try Self.architecture(fields)
-    try Self.refuseUnsupported(fields, architecture)
+  /// The dialect that all but GPT BigCode share.
+  private init(
+    _ fields: ConfigurationFields, _ architecture: Architecture
+  ) throws(ConfigurationError) {
+    self.architecture = architecture
 
     let dimension = 1...1 << 22
     hiddenSize = try fields.require("hidden_size", fields.integer("hidden_size", in: dimension))
-    layerCount = try fields.require(
-      "num_hidden_layers", fields.integer("num_hidden_layers", in: 1...4096))
+    layerKinds = try Self.layerKinds(fields, architecture)
+    mamba =
+      layerKinds.contains(.mamba) ? try Self.mambaShape(fields, hiddenSize: hiddenSize) : nil
     headCount = try fields.require(
       "num_attention_heads", fields.integer("num_attention_heads", in: 1...1 << 14))
     keyValueHeadCount =
@@ -41,10 +50,7 @@ extension ModelConfiguration {
     }
 
     ropeTheta = try Self.ropeTheta(fields)
-    normEpsilon = Float(
-      try fields.number("rms_norm_eps", "a number above 0 and at most 1") {
-        Float($0) > 0 && $0 <= 1
-      } ?? 1e-6)
+    normEpsilon = try Self.normEpsilon(fields, "rms_norm_eps", default: 1e-6)
     attentionBias = try fields.bool("attention_bias") ?? false
     mlpBias = try fields.bool("mlp_bias") ?? false
     tiedEmbeddings = try fields.bool("tie_word_embeddings") ?? false
@@ -66,8 +72,8 @@ extension ModelConfiguration {
   // MARK: - Which model this is
 
   private static let supportedModels =
-    "GraniteForCausalLM, LlamaForCausalLM, and GraniteMoeHybridForCausalLM with attention in every"
-    + " layer and no experts"
+    "GraniteForCausalLM, LlamaForCausalLM, GPTBigCodeForCausalLM, and GraniteMoeHybridForCausalLM"
+    + " without experts"
 
   /// `model_type` decides, as in the published model code, and `architectures` must not contradict
   /// it with something that is not run.
@@ -83,6 +89,7 @@ extension ModelConfiguration {
     case "granite": return .granite
     case "llama": return .llama
     case "granitemoehybrid": return .graniteHybrid
+    case "gpt_bigcode": return .gptBigCode
     case let type?:
       throw .unsupported(field: "model_type", found: type.shown, supported: supportedModels)
     case nil: break
@@ -126,31 +133,6 @@ extension ModelConfiguration {
         throw .missing(field: "num_local_experts")
       }
       try fields.accept("mlp_bias", only: [.bool(false)], supported: "false")
-    }
-    try refuseLayerTypes(fields, architecture)
-  }
-
-  private static func refuseLayerTypes(
-    _ fields: ConfigurationFields, _ architecture: Architecture
-  ) throws(ConfigurationError) {
-    var found = false
-    for key in ["layer_types", "layers_block_type"] {
-      guard let types = try fields.strings(key) else { continue }
-      found = true
-      let other = types.first { $0 != "attention" && $0 != "full_attention" }
-      if let other {
-        throw .unsupported(
-          field: key, found: "\"\(other.shown)\"",
-          supported: "\"attention\" or \"full_attention\" in every layer")
-      }
-      let layers = try fields.integer("num_hidden_layers", in: 1...4096)
-      if let layers, types.count != layers {
-        throw .invalid(
-          field: key, expected: "\(layers) layers (num_hidden_layers)", found: "\(types.count)")
-      }
-    }
-    if architecture == .graniteHybrid, !found {  // means mamba to the published model code
-      throw .missing(field: "layer_types")
     }
   }
 
@@ -226,7 +208,16 @@ extension ModelConfiguration {
     return new
   }
 
-  private static func sourceType(
+  static func normEpsilon(
+    _ fields: ConfigurationFields, _ key: String, default missing: Float
+  ) throws(ConfigurationError) -> Float {
+    let value = try fields.number(key, "a number above 0 and at most 1") {
+      Float($0) > 0 && $0 <= 1
+    }
+    return value.map { Float($0) } ?? missing
+  }
+
+  static func sourceType(
     _ fields: ConfigurationFields
   ) throws(ConfigurationError) -> ElementType? {
     for key in ["dtype", "torch_dtype"] {

@@ -12,16 +12,27 @@ public struct ModelConfiguration: Sendable, Equatable {
     case granite = "GraniteForCausalLM"
     /// Llama: Granite Code 3b and 8b, granite-7b, SmolLM2.
     case llama = "LlamaForCausalLM"
-    /// Granite 4.0 with attention in every layer and no experts: micro, 1b, 350m.
+    /// Granite 4.0 without experts: attention in every layer (micro, 1b, 350m), or Mamba2 in most
+    /// (h-micro, h-1b, h-350m).
     case graniteHybrid = "GraniteMoeHybridForCausalLM"
+    /// GPT BigCode: Granite Code 20b and 34b.
+    case gptBigCode = "GPTBigCodeForCausalLM"
+  }
+
+  /// What a decoder layer mixes tokens with.
+  public enum LayerKind: Sendable, CaseIterable {
+    case attention
+    case mamba
   }
 
   /// Which family's names and defaults the model follows.
   public var architecture: Architecture
   /// Features of a token between layers.
   public var hiddenSize: Int
-  /// Decoder layers.
-  public var layerCount: Int
+  /// What each decoder layer is; at least one has attention.
+  public var layerKinds: [LayerKind]
+  /// Sizes of the Mamba2 layers; nil where there are none.
+  public var mamba: MambaShape?
   /// Query heads; a multiple of ``keyValueHeadCount``.
   public var headCount: Int
   /// Heads of keys and values; divides the number of query heads.
@@ -70,6 +81,9 @@ extension ModelConfiguration {
   /// A tensor that a checkpoint of this configuration must hold, under its published name.
   public typealias ExpectedTensor = (name: String, shape: [Int])
 
+  /// Decoder layers.
+  public var layerCount: Int { layerKinds.count }
+
   /// Rows of the query projection and columns of the output projection.
   public var queryWidth: Int { headCount * headSize }
   /// Rows of the key and of the value projection.
@@ -78,28 +92,34 @@ extension ModelConfiguration {
   /// Every tensor that such a checkpoint holds: embedding, layers ascending, final norm, output.
   /// Shapes are [rows, columns], as published.
   public var expectedTensors: [ExpectedTensor] {
+    if architecture == .gptBigCode { return bigCodeTensors }
     var tensors: [ExpectedTensor] = [
-      ("model.embed_tokens.weight", [vocabularySize, hiddenSize])
+      (embeddingName, [vocabularySize, hiddenSize])
     ]
     for layer in 0..<layerCount { tensors += expectedTensors(ofLayer: layer) }
-    tensors.append(("model.norm.weight", [hiddenSize]))
+    tensors.append((finalNormName + ".weight", [hiddenSize]))
     if !tiedEmbeddings { tensors.append(("lm_head.weight", [vocabularySize, hiddenSize])) }
     return tensors
   }
 
   private func expectedTensors(ofLayer layer: Int) -> [ExpectedTensor] {
     var tensors: [ExpectedTensor] = []
-    let prefix = "model.layers.\(layer)."
+    let prefix = layerPrefix(layer)
     func add(_ name: String, _ shape: [Int]) { tensors.append((prefix + name, shape)) }
     func linear(_ name: String, _ rows: Int, _ columns: Int, bias: Bool) {
       add(name + ".weight", [rows, columns])
       if bias { add(name + ".bias", [rows]) }
     }
     add("input_layernorm.weight", [hiddenSize])
-    linear("self_attn.q_proj", queryWidth, hiddenSize, bias: attentionBias)
-    linear("self_attn.k_proj", keyValueWidth, hiddenSize, bias: attentionBias)
-    linear("self_attn.v_proj", keyValueWidth, hiddenSize, bias: attentionBias)
-    linear("self_attn.o_proj", hiddenSize, queryWidth, bias: attentionBias)
+    switch layerKinds[layer] {
+    case .attention:
+      linear("self_attn.q_proj", queryWidth, hiddenSize, bias: attentionBias)
+      linear("self_attn.k_proj", keyValueWidth, hiddenSize, bias: attentionBias)
+      linear("self_attn.v_proj", keyValueWidth, hiddenSize, bias: attentionBias)
+      linear("self_attn.o_proj", hiddenSize, queryWidth, bias: attentionBias)
+    case .mamba:
+      for (name, shape) in mamba!.expectedTensors(hiddenSize: hiddenSize) { add(name, shape) }
+    }
     add("post_attention_layernorm.weight", [hiddenSize])
     if hasFusedMLP {
       linear("shared_mlp.input_linear", 2 * intermediateSize, hiddenSize, bias: false)

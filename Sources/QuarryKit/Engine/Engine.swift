@@ -8,6 +8,8 @@ import Synchronization
 public final class Engine: Sendable {
   public let model: Model
   public let configuration: EngineConfiguration
+  /// Tiles of keys and values, and of states, that there may be.
+  public let cacheTiles: Int
   private let mailbox: Mailbox
   private let counters = Mutex(EngineStatistics())
 
@@ -15,12 +17,15 @@ public final class Engine: Sendable {
   /// - Precondition: at least one slot, and tiles for a whole context.
   public init(model: Model, configuration: EngineConfiguration) throws {
     precondition(configuration.slots > 0)
-    precondition(
-      configuration.cacheTiles >= CacheBudget.tileCount(configuration.contextLength))
+    let perSlot = CacheBudget.tileCount(
+      configuration.contextLength, of: model, configuration.cacheType)
+    cacheTiles = configuration.cacheTiles ?? configuration.slots * perSlot
+    precondition(cacheTiles >= perSlot)
     self.model = model
     self.configuration = configuration
     mailbox = Mailbox(limit: configuration.slots + configuration.maxQueue)
-    let scheduler = try Scheduler(model: model, configuration: configuration)
+    let scheduler = try Scheduler(
+      model: model, configuration: configuration, cacheTiles: cacheTiles)
     counters.withLock { $0 = scheduler.statistics }
     WorkThread.start(name: "engine") { [self, mailbox] in
       var isStopping = false

@@ -12,15 +12,15 @@ public struct EngineConfiguration: Sendable {
   /// Requests that may wait for a slot.
   public var maxQueue: Int
   /// Tiles of `CacheBudget.tilePositions` positions for all sequences together, finished ones that
-  /// are kept for their prefixes included.
-  public var cacheTiles: Int
+  /// are kept for their prefixes included; nil for as many as let every slot use its whole context.
+  public var cacheTiles: Int?
 
   /// - Parameters:
   ///   - slots: sequences that are computed together.
   ///   - contextLength: tokens of one sequence.
   ///   - cacheType: how keys and values are kept.
   ///   - maxQueue: requests that may wait.
-  ///   - cacheTiles: by default as many as let every slot use its whole context.
+  ///   - cacheTiles: memory for all sequences.
   public init(
     slots: Int, contextLength: Int, cacheType: CacheType = .f16, maxQueue: Int,
     cacheTiles: Int? = nil
@@ -29,6 +29,6 @@ public struct EngineConfiguration: Sendable {
     self.contextLength = contextLength
     self.cacheType = cacheType
     self.maxQueue = maxQueue
-    self.cacheTiles = cacheTiles ?? slots * CacheBudget.tileCount(contextLength)
+    self.cacheTiles = cacheTiles
   }
 }

@@ -4,6 +4,7 @@ import Inference
 /// by the engine, then its thread's alone.
 final class Scheduler: @unchecked Sendable {  // see above
   private let configuration: EngineConfiguration
+  private let cacheTiles: Int
   private let batch: Batch
   private let budget: CacheBudget
   /// What every session begins as.
@@ -20,15 +21,18 @@ final class Scheduler: @unchecked Sendable {  // see above
   private(set) var statistics = EngineStatistics()
 
   /// - Throws: as `Session.init`.
-  init(model: Model, configuration: EngineConfiguration) throws(InferenceError) {
+  init(
+    model: Model, configuration: EngineConfiguration, cacheTiles: Int
+  ) throws(InferenceError) {
     self.configuration = configuration
+    self.cacheTiles = cacheTiles
     budget = CacheBudget()
     empty = try Session(
       model: model, contextLength: configuration.contextLength,
       cacheType: configuration.cacheType, budget: budget)
     batch = Batch(model: model)
     statistics.slots = configuration.slots
-    statistics.cacheTileLimit = configuration.cacheTiles
+    statistics.cacheTileLimit = cacheTiles
   }
 
   var isIdle: Bool { waiting.isEmpty && running.isEmpty }
@@ -110,9 +114,9 @@ final class Scheduler: @unchecked Sendable {  // see above
   /// Whether the tiles suffice for all running prompts and this one, and a token of each.
   private func hasRoom(for sequence: Sequence) -> Bool {
     let needed = (running + [sequence]).reduce(0) {
-      $0 + CacheBudget.tileCount($1.tokens.count + 1)
+      $0 + CacheBudget.tileCount($1.tokens.count + 1, of: batch.model, configuration.cacheType)
     }
-    return running.isEmpty || needed <= configuration.cacheTiles
+    return running.isEmpty || needed <= cacheTiles
   }
 
   /// Tokens of `sequence` that `other` will have computed once it has read its prompt.
@@ -148,12 +152,12 @@ final class Scheduler: @unchecked Sendable {  // see above
     while true {
       let counts = tokenCounts()
       let needed = zip(running, counts).reduce(0) { $0 + $1.0.session!.newTiles(appending: $1.1) }
-      if budget.tileCount + needed <= configuration.cacheTiles {
+      if budget.tileCount + needed <= cacheTiles {
         return zip(running, counts).map { ($0, $0.step($1)) }
       }
       if !finished.isEmpty {
         finished.removeFirst()
-      } else {
+      } else if !running.contains(where: { $0.session!.dropKeptState() }) {
         // The last to come starts again later: it will compute the same.
         let sequence = running.removeLast()
         sequence.session = nil
@@ -178,6 +182,33 @@ final class Scheduler: @unchecked Sendable {  // see above
     }
   }
 
+  /// Keeps states of recurrent layers before the last tokens of prompts and now and then earlier, within
+  /// a share of the memory; those of sequences that finished longest ago go first.
+  private func keepStates() {
+    guard empty.hasState else { return }
+    for sequence in running {
+      guard let session = sequence.session, session.position < sequence.promptCount else {
+        continue
+      }
+      let last = session.restartPosition(upTo: session.position - 1)
+      if session.position == sequence.promptCount - 1
+        || session.position - last >= Self.stateDistance
+      {
+        session.keepState()
+      }
+    }
+    let sessions = finished + running.compactMap(\.session)
+    var kept = sessions.reduce(0) { $0 + $1.keptTileCount }
+    for session in sessions where kept > cacheTiles / 4 {
+      while kept > cacheTiles / 4, session.dropKeptState() {
+        kept = sessions.reduce(0) { $0 + $1.keptTileCount }
+      }
+    }
+  }
+
+  /// Tokens of a prompt between states that are kept.
+  private static let stateDistance = 1024
+
   private func run(_ steps: [(sequence: Sequence, step: Batch.Step)]) {
     let firsts = steps.map { $0.sequence.session!.position }
     let read = steps.reduce(0) { $0 + ($1.sequence.decodes ? 0 : $1.step.tokens.count) }
@@ -192,6 +223,7 @@ final class Scheduler: @unchecked Sendable {  // see above
       }
     }
     pace.add(read: read, in: ContinuousClock.now - start)
+    keepStates()
     statistics.steps += 1
     statistics.prefilledTokens += read
     statistics.sequenceSteps += steps.count

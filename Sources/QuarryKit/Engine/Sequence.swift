@@ -38,12 +38,14 @@ final class Sequence: @unchecked Sendable {  // see above
   /// Whether the logits after each token of the prompt are wanted.
   private var scores: Bool { request.promptLogprobs != nil && completion.outputCount == 0 }
 
+  var promptCount: Int { completion.prompt.count }
+
   /// Whether what others have computed is of use.
   var reusesPrefixes: Bool { !scores }
 
   /// How much of what `other` has seen can be taken over.
   func reusableTokens(_ other: Session) -> Int {
-    scores ? 0 : completion.reusableTokens(other.tokens)
+    scores ? 0 : other.restartPosition(upTo: completion.reusableTokens(other.tokens))
   }
 
   /// - Parameter cached: tokens that `session` has seen already.
@@ -63,7 +65,9 @@ final class Sequence: @unchecked Sendable {  // see above
       let count = completion.prompt.count
       events.yield(.reading(min(session.position, count), of: count))
     }
-    let end = min(session.position + count, tokens.count)
+    var end = min(session.position + count, tokens.count)
+    // Whoever has the same prompt runs its last token again: that is where a state must be kept.
+    if session.hasState, end == promptCount, end - session.position > 1 { end -= 1 }
     return Batch.Step(
       session, tokens: Array(tokens[session.position..<end]),
       logits: scores ? .all : end == tokens.count ? .last : .none)

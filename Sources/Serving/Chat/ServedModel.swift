@@ -88,7 +88,7 @@ public struct ServedModel: Sendable {
 
   /// Bytes that the KV cache may take.
   public var cacheByteCount: Int {
-    engine.configuration.cacheTiles
+    engine.cacheTiles
       * CacheBudget.tileByteCount(engine.model, engine.configuration.cacheType)
   }
 

@@ -61,6 +61,30 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
     }
   }
 
+  /// See ``Reference/layerNorm(_:weight:bias:count:epsilon:output:)``.
+  public func layerNorm(
+    _ input: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>,
+    count: Int, epsilon: Float, output: UnsafeMutablePointer<Float>
+  ) {
+    if let table {
+      table.pointee.layer_norm(input, weight, bias, Int64(count), epsilon, output)
+    } else {
+      Reference.layerNorm(
+        input, weight: weight, bias: bias, count: count, epsilon: epsilon, output: output)
+    }
+  }
+
+  /// See ``Reference/gelu(_:count:output:)``; `output` may be `input`.
+  public func gelu(
+    _ input: UnsafePointer<Float>, count: Int, output: UnsafeMutablePointer<Float>
+  ) {
+    if let table {
+      table.pointee.gelu(input, Int64(count), output)
+    } else {
+      Reference.gelu(input, count: count, output: output)
+    }
+  }
+
   /// Quantizes one of `tokenCount` tokens into its places in a batch; false when a value is not
   /// finite.
   func quantize(

@@ -62,4 +62,40 @@ extension Reference {
     let inverse = 1 / (sum(lanes: lanes) / Float(count) + epsilon).squareRoot()
     for index in 0..<count { output[index] = input[index] * inverse * weight[index] }
   }
+
+  /// Layer norm (Ba, Kiros and Hinton, 2016): with d = input − mean,
+  /// `output[i] = d[i] · (1 / √(mean(d²) + epsilon)) · weight[i] + bias[i]`.
+  ///
+  /// Elements and squares add to lanes as in ``rmsNorm(_:weight:count:epsilon:output:)``; `output` may be
+  /// `input`.
+  public static func layerNorm(
+    _ input: UnsafePointer<Float>, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>,
+    count: Int, epsilon: Float, output: UnsafeMutablePointer<Float>
+  ) {
+    var lanes = [Float](repeating: 0, count: 16)
+    for index in 0..<count { lanes[index % 16] += input[index] }
+    let mean = sum(lanes: lanes) / Float(count)
+    lanes = [Float](repeating: 0, count: 16)
+    for index in 0..<count {
+      let distance = input[index] - mean
+      lanes[index % 16] = lanes[index % 16].addingProduct(distance, distance)
+    }
+    let inverse = 1 / (sum(lanes: lanes) / Float(count) + epsilon).squareRoot()
+    for index in 0..<count {
+      output[index] = (input[index] - mean) * inverse * weight[index] + bias[index]
+    }
+  }
+
+  /// GELU in its form with tanh (Hendrycks and Gimpel, 2016), ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))),
+  /// as x / (1 + e^−2u), u being what the hyperbolic tangent is taken of; `output` may be `input`.
+  public static func gelu(
+    _ input: UnsafePointer<Float>, count: Int, output: UnsafeMutablePointer<Float>
+  ) {
+    for index in 0..<count {
+      let x = input[index]
+      // −2 √(2/π), and that times 0.044715.
+      let factor = Float(-0x1.988454p+0).addingProduct(x * x, -0x1.2444f2p-4)
+      output[index] = x / (1 + exp(x * factor))
+    }
+  }
 }

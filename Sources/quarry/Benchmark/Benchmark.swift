@@ -59,7 +59,8 @@ struct Benchmark {
     let prompt = tokens(max(1, depth))
     let positions = Double(prompt.count) + Double(Self.decodedTokens + 1) / 2
     let byteCount =
-      Double(workload.weightByteCount) + positions * Double(workload.cacheBytesPerPosition)
+      Double(workload.weightByteCount + 2 * workload.stateByteCount)
+      + positions * Double(workload.cacheBytesPerPosition)
     session.reset()
     return try measure(.decode, tokens: Self.decodedTokens, depth: depth) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
@@ -83,7 +84,7 @@ struct Benchmark {
 
   /// Choosing tokens for `count` sequences at once.
   ///
-  /// The ceiling is that of one sequence: reading the weights for each token.
+  /// The ceiling is that of one sequence: reading the weights for each token, and its state twice.
   ///
   /// - Throws: `InferenceError`; `CancellationError`.
   func decodeBatch(_ count: Int) throws -> BenchmarkFigure {
@@ -94,7 +95,7 @@ struct Benchmark {
         model: model, contextLength: min(limit, model.configuration.contextLength),
         cacheType: cacheType)
     }
-    let byteCount = Double(workload.weightByteCount)
+    let byteCount = Double(workload.weightByteCount + 2 * workload.stateByteCount)
     let pairs = try PairedRates(repetitions) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
     } run: {

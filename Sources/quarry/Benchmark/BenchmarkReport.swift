@@ -24,6 +24,7 @@ struct BenchmarkReport {
         "decoded_bytes_per_token": .integer(workload.weightByteCount),
         "cache_type": .string(cacheType.rawValue),
         "cache_bytes_per_position": .integer(workload.cacheBytesPerPosition),
+        "state_bytes": .integer(workload.stateByteCount),
       ]),
       "machine": .object([
         "processor": .string(Doctor.processorName),

@@ -16,7 +16,9 @@ extension DryRun {
       "conversion  \(conversionText)",
       "decoding    \(decodingText)",
       "memory to run, of which \(availableMemory.map(Format.bytes) ?? "an unknown amount") is "
-        + "available now; of that the KV cache (quarry generate --kv)",
+        + "available now; of that the KV cache (quarry generate --kv)"
+        + (stateByteCount > 0
+          ? "; besides, \(Format.bytes(stateByteCount)) are the state of Mamba2 layers" : ""),
       memoryTable,
     ]
     return lines.joined(separator: "\n")
@@ -55,6 +57,8 @@ extension DryRun {
       "at most about \(Format.decimal(decoding, 1)) tokens/s with \(threadCount) threads and a "
       + "short context; estimated from products of random weights"
   }
+
+  private var stateByteCount: Int { memory.first?.predictions.first?.memory.stateByteCount ?? 0 }
 
   private var memoryTable: String {
     let rows = memory.map { memory in
@@ -138,6 +142,7 @@ extension DryRun {
       .object([
         "context": .integer(memory.context), "kv": .string(type.rawValue),
         "cache_bytes": .integer(prediction.cacheByteCount),
+        "state_bytes": .integer(prediction.stateByteCount),
         "total_bytes": .integer(prediction.total),
       ])
     }

@@ -3,11 +3,16 @@ import ModelFiles
 /// What a byte is for, as one letter.
 enum ByteMark: String, CaseIterable {
   case superblock, header
-  case embedding, query, key, value
+  case embedding, positions, query, key, value
+  case queryKeyValue = "query, key and value"
   case attentionOutput = "attention output"
   case gate, up
   case gateUp = "gate and up"
-  case down, output, norm, bias
+  case down
+  case mambaInput = "Mamba input"
+  case mambaOutput = "Mamba output"
+  case output, norm, bias, convolution
+  case stateSpace = "state space"
   case columnScales = "column scales"
   case other, assets, index, padding, unused
 
@@ -28,7 +33,11 @@ enum ByteMark: String, CaseIterable {
   init(role: String) {
     switch role {
     case "attention-output": self = .attentionOutput
+    case "query-key-value": self = .queryKeyValue
     case "gate-up": self = .gateUp
+    case "mamba-in": self = .mambaInput
+    case "mamba-out": self = .mambaOutput
+    case "state-space": self = .stateSpace
     case ListedTensor.columnScalesRole: self = .columnScales
     default: self = ByteMark(rawValue: role) ?? .other
     }
@@ -39,7 +48,9 @@ enum ByteMark: String, CaseIterable {
     case .superblock: "S"
     case .header: "h"
     case .embedding: "E"
+    case .positions: "P"
     case .query: "Q"
+    case .queryKeyValue: "Z"
     case .key: "K"
     case .value: "V"
     case .attentionOutput: "O"
@@ -47,9 +58,13 @@ enum ByteMark: String, CaseIterable {
     case .up: "U"
     case .gateUp: "M"
     case .down: "D"
+    case .mambaInput: "X"
+    case .mambaOutput: "Y"
     case .output: "H"
     case .norm: "n"
     case .bias: "b"
+    case .convolution: "v"
+    case .stateSpace: "s"
     case .columnScales: "c"
     case .other: "?"
     case .assets: "A"
@@ -61,10 +76,11 @@ enum ByteMark: String, CaseIterable {
 
   var style: Screen.Style {
     switch self {
-    case .query, .key, .value, .attentionOutput: .cyan
+    case .query, .key, .value, .queryKeyValue, .attentionOutput: .cyan
     case .gate, .up, .gateUp, .down: .green
-    case .embedding, .output: .magenta
-    case .norm, .bias, .columnScales, .other: .yellow
+    case .mambaInput, .mambaOutput: .cyan
+    case .embedding, .positions, .output: .magenta
+    case .norm, .bias, .convolution, .stateSpace, .columnScales, .other: .yellow
     case .superblock, .header, .assets, .index: .blue
     case .padding: .dim
     case .unused: .red

@@ -14,6 +14,8 @@ struct SummaryView: InspectionView {
   private struct Memory {
     let context: Int
     let cache: [(type: CacheType, byteCount: Int)]
+    /// Of recurrent layers, whatever the context.
+    let state: Int
     /// With an f16 cache.
     let total: Int
   }
@@ -33,6 +35,7 @@ struct SummaryView: InspectionView {
         return Memory(
           context: context,
           cache: zip(CacheType.allCases, predictions).map { ($0, $1.cacheByteCount) },
+          state: predictions[0].stateByteCount,
           total: predictions[CacheType.allCases.firstIndex(of: .f16)!].total)
       }
       guard let elements = listing.facts.cacheElementCount else { return nil }
@@ -44,7 +47,7 @@ struct SummaryView: InspectionView {
       let half = cache.first { $0.0 == .f16 }!.1
       let total = weights.addingReportingOverflow(half)
       return Memory(
-        context: context, cache: cache, total: total.overflow ? .max : total.partialValue)
+        context: context, cache: cache, state: 0, total: total.overflow ? .max : total.partialValue)
     }
   }
 
@@ -80,7 +83,7 @@ struct SummaryView: InspectionView {
             "context": .integer(memory.context),
             "kv_bytes": .object(
               JSONObject(memory.cache.map { ($0.type.rawValue, .integer($0.byteCount)) })),
-            "total_bytes": .integer(memory.total),
+            "state_bytes": .integer(memory.state), "total_bytes": .integer(memory.total),
           ])
         }),
       "notes": .array(listing.notes.map { .string($0) }),
@@ -98,7 +101,7 @@ struct SummaryView: InspectionView {
     lines += ["", roleTable.text(screen)]
     if let memoryTable {
       lines += [
-        "", screen.titled("memory to run", "weights and KV cache"), memoryTable.text(screen),
+        "", screen.titled("memory to run", memoryContents), memoryTable.text(screen),
       ]
     }
     return lines.joined(separator: "\n")
@@ -146,6 +149,11 @@ struct SummaryView: InspectionView {
   }
 
   /// Nil where nothing says how much a KV cache takes.
+  private var memoryContents: String {
+    guard let state = memory.first?.state, state > 0 else { return "weights and KV cache" }
+    return "weights, KV cache and \(Format.bytes(state)) of state"
+  }
+
   var memoryTable: ScreenTable? {
     let memory = memory
     guard !memory.isEmpty else { return nil }

@@ -61,7 +61,7 @@ struct ServingOptions: ParsableArguments {
 
   /// Tiles of the KV cache: what all slots can use, as far as there is memory for it.
   private func cacheTiles(_ model: Model, context: Int, among count: Int) throws -> Int {
-    let perSlot = CacheBudget.tileCount(context)
+    let perSlot = CacheBudget.tileCount(context, of: model, cache.kv)
     let byteCount = CacheBudget.tileByteCount(model, cache.kv)
     let (wanted, overflow) = perSlot.multipliedReportingOverflow(by: slots)
     let total = kvMemory?.byteCount ?? SystemMemory.availableByteCount.map { $0 / 4 * 3 } ?? .max

@@ -17,6 +17,20 @@ struct TinyModel: WeightSource {
   func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] { [matrices[name]!] }
   func vector(named name: String) -> [Float] { vectors[name]! }
 
+  /// Settings of a model most of whose layers are Mamba2, with odd sizes.
+  static let hybrid: [String: JSONValue] = [
+    "model_type": "granitemoehybrid", "num_local_experts": 0, "num_hidden_layers": 3,
+    "layer_types": .array(["mamba", "attention", "mamba"]), "shared_intermediate_size": 56,
+    "position_embedding_type": "nope", "mamba_expand": 3, "mamba_n_heads": 6, "mamba_n_groups": 2,
+    "mamba_d_state": 13, "mamba_d_conv": 4,
+  ]
+
+  /// Settings of a GPT BigCode.
+  static let bigCode: [String: JSONValue] = [
+    "model_type": "gpt_bigcode", "n_embd": 40, "n_head": 4, "n_layer": 2, "n_inner": 56,
+    "n_positions": 600, "activation_function": "gelu_pytorch_tanh",
+  ]
+
   /// - Parameters:
   ///   - settings: members of config.json, in place of the default ones.
   ///   - encodings: taken in turn by the matrices.
@@ -36,9 +50,9 @@ struct TinyModel: WeightSource {
     var random = SplitMix64(seed: seed)
     for (name, shape) in configuration.expectedTensors {
       shapes[name] = shape
-      if shape.count == 1 {
+      if TensorRole(tensorName: name)?.isMatrix == false {
         let mean: Float = name.contains("norm") ? 1 : 0
-        vectors[name] = (0..<shape[0]).map { _ in random.normal() * 0.2 + mean }
+        vectors[name] = (0..<shape.reduce(1, *)).map { _ in random.normal() * 0.2 + mean }
       } else {
         let encoding = encodings[matrices.count % encodings.count]
         let geometry = PanelGeometry(rows: shape[0], columns: shape[1])!

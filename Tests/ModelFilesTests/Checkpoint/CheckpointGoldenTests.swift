@@ -20,7 +20,7 @@ import Testing
     for (name, shape) in expected {
       let tensor = try #require(checkpoint.descriptor(named: name))
       #expect(tensor.shape == shape)
-      if shape.count == 2 {
+      if TensorRole(tensorName: name)?.isMatrix == true {
         let matrix = try checkpoint.matrix(named: name)
         var row = [Float](repeating: 0, count: matrix.columns)
         let values = try checkpoint.values(named: name)
@@ -29,7 +29,7 @@ import Testing
           #expect(Array(values[index * matrix.columns..<(index + 1) * matrix.columns]) == row)
         }
       } else {
-        #expect(try checkpoint.values(named: name).count == shape[0])
+        #expect(try checkpoint.values(named: name).count == shape.reduce(1, *))
       }
     }
     // None of them has a tokenizer.

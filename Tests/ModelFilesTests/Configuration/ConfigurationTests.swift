@@ -165,7 +165,23 @@ import Testing
     ("\"eos_token_id\": -2", ["eos_token_id"]),
     (hybrid, ["layer_types", "missing"]),
     (hybrid + ", \"num_local_experts\": null", ["num_local_experts", "missing"]),
-    (hybrid + ", \"layer_types\": [\"mamba\", \"attention\"]", ["layer_types", "mamba"]),
+    (
+      hybrid + ", \"layer_types\": [\"mamba\", \"mamba\"]",
+      ["layer_types", "no layer with attention"]
+    ),
+    (
+      mamba + ", \"layers_block_type\": [\"attention\", \"mamba\"]",
+      ["layers_block_type", "layer_types"]
+    ),
+    (mamba + ", \"mamba_n_heads\": 6", ["mamba_n_heads", "divisor", "6"]),
+    (mamba + ", \"mamba_d_head\": 16", ["mamba_d_head", "16"]),
+    (mamba + ", \"mamba_n_groups\": 3", ["mamba_n_groups", "divisor", "3"]),
+    (mamba + ", \"mamba_expand\": 9223372036854775807", ["mamba_expand"]),
+    (mamba + ", \"mamba_d_state\": 0", ["mamba_d_state", "0"]),
+    (mamba + ", \"mamba_d_conv\": 17", ["mamba_d_conv", "17"]),
+    (mamba + ", \"mamba_proj_bias\": true", ["mamba_proj_bias", "true"]),
+    (mamba + ", \"time_step_limit\": [0, 0.1]", ["time_step_limit", "0.1"]),
+    ("\"layer_types\": [\"mamba\"]", ["layer_types", "mamba"]),
     (hybrid + ", \"mlp_bias\": true", ["mlp_bias"]),
     (hybrid + ", \"normalization_function\": \"layernorm\"", ["layernorm"]),
     (
@@ -173,6 +189,29 @@ import Testing
         + "\"position_embedding_type\": \"alibi\"", ["alibi"]
     ),
   ]
+
+  /// A hybrid with a Mamba2 layer.
+  static let mamba = hybrid + ", \"layer_types\": [\"mamba\", \"attention\"]"
+
+  @Test func mambaLayersHaveTheirSizes() throws {
+    let plain = try #require(try Self.read(Self.mamba).mamba)
+    let hidden = try Self.read(Self.mamba).hiddenSize
+    #expect(plain.headCount == 128 && plain.innerSize == 2 * hidden)
+    #expect(plain.stateSize == 256 && plain.groupCount == 1 && plain.convolutionSize == 4)
+    #expect(plain.hasConvolutionBias)
+    let small = try Self.read(
+      Self.mamba + """
+        , "mamba_n_heads": 8, "mamba_d_head": "auto", "mamba_n_groups": 2, "mamba_d_state": 16,
+        "mamba_d_conv": 3, "mamba_conv_bias": false,
+        "time_step_limit": [0.0, {"__float__": "Infinity"}],
+        "layers_block_type": ["linear_attention", "full_attention"]
+        """)
+    let shape = try #require(small.mamba)
+    #expect(small.layerKinds == [.mamba, .attention])
+    #expect(shape.channelCount == 2 * hidden + 64 && !shape.hasConvolutionBias)
+    #expect(shape.projectionSize == 4 * hidden + 64 + 8)
+    #expect(small.expectedTensors.count == 2 + 11 + 8)
+  }
 
   @Test(arguments: refused) func isRefused(changes: String, words: [String]) throws {
     let json = try Self.changed(changes)

@@ -1,0 +1,175 @@
+import ModelFiles
+import TensorCore
+
+/// A Mamba2 layer: in place of keys and values of all positions it keeps, for each head, a state that
+/// every token decays and adds to.
+///
+///     gate | x, B, C | dt = input(token)
+///     x, B, C             = silu(convolution over the last tokens)
+///     y                   = scan of x by B, C and dt
+///     result              = output(norm(silu(gate) · y))
+struct Mamba: Sendable {
+  let shape: MambaShape
+  let input: Linear
+  let convolution: Convolution
+  let heads: StateSpaceHeads
+  /// Over each group of heads by itself.
+  let norm: Norm
+  let output: Linear
+
+  /// - Parameter place: of the layer in the segments' states, which take in their tokens.
+  /// - Throws: ``PassFailure``.
+  func apply(
+    to input: Rows, place: Int, segments: [Segment], workspace: Workspace, compute: Compute,
+    into result: Rows
+  ) throws(PassFailure) {
+    try compute.apply(
+      [(self.input, workspace.projected)], to: input, .mamba, activations: workspace.activations)
+    convolve(segments, place: place, workspace: workspace, compute: compute)
+    scan(segments, place: place, workspace: workspace, compute: compute)
+    gate(workspace, compute: compute)
+    try compute.apply(
+      [(output, result)], to: workspace.scanned, .mambaOutput, activations: workspace.activations)
+  }
+
+  /// Channels that one thread takes through all tokens of a segment: a few pages of the projection.
+  private static let channelsPerPiece = 512
+
+  private func convolve(
+    _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
+  ) {
+    let channels = shape.channelCount
+    let pieces = (channels - 1) / Self.channelsPerPiece + 1
+    let input = Rows(
+      workspace.projected.pointer + shape.innerSize, stride: workspace.projected.stride)
+    compute.pool.parallelFor(segments.count * pieces) { index in
+      let segment = segments[index / pieces]
+      let first = index % pieces * Self.channelsPerPiece
+      convolution.apply(
+        to: input, rows: segment.rows,
+        channels: first..<min(first + Self.channelsPerPiece, channels),
+        window: segment.state!.window(place), kernels: compute.kernels, into: workspace.convolved)
+    }
+  }
+
+  private func scan(
+    _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
+  ) {
+    let convolved = workspace.convolved
+    let headsPerGroup = shape.headCount / shape.groupCount
+    compute.pool.parallelFor(segments.count * shape.headCount) { index in
+      let (segment, head) = (segments[index / shape.headCount], index % shape.headCount)
+      let first = convolved[segment.row]
+      let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
+      heads.withSteps(
+        of: head, in: segment.rows, projected: workspace.projected,
+        column: shape.projectionSize - shape.headCount
+      ) { steps, decays in
+        compute.kernels.scan(
+          StateSpaceScan(
+            state: segment.state!.head(head, place), stateSize: shape.stateSize,
+            headSize: shape.headSize, inputs: first + head * shape.headSize, written: written,
+            read: written + shape.groupCount * shape.stateSize, stride: convolved.stride,
+            steps: steps, decays: decays, skip: heads.skips[head],
+            outputs: workspace.scanned[segment.row] + head * shape.headSize,
+            outputStride: workspace.scanned.stride, tokenCount: segment.tokens.count))
+      }
+    }
+  }
+
+  private func gate(_ workspace: Workspace, compute: Compute) {
+    let width = shape.innerSize / shape.groupCount
+    // Some thousands of features are worth waking a thread for.
+    compute.pool.parallelRanges(compute.tokenCount, minimum: (1 << 12) / shape.innerSize + 1) {
+      for token in $0 {
+        let row = workspace.scanned[token]
+        compute.kernels.gatedSilu(
+          gate: workspace.projected[token], up: row, count: shape.innerSize, output: row)
+        for group in 0..<shape.groupCount {
+          compute.kernels.rmsNorm(
+            row + group * width, weight: norm.weight.floats + group * width, count: width,
+            epsilon: norm.epsilon, output: row + group * width)
+        }
+      }
+    }
+  }
+}
+
+/// A causal convolution over tokens, of every channel by itself.
+struct Convolution: Sendable {
+  /// Tap after tap, the oldest first.
+  private let weights: AlignedBuffer
+  private let bias: AlignedBuffer
+  private let channelCount: Int
+  private let size: Int
+
+  /// - Parameter weights: as published, `[channelCount, 1, convolutionSize]`.
+  init(_ shape: MambaShape, weights: [Float], bias: [Float]?) {
+    channelCount = shape.channelCount
+    size = shape.convolutionSize
+    self.weights = AlignedBuffer(byteCount: weights.count * 4)
+    self.bias = AlignedBuffer(byteCount: channelCount * 4)
+    for channel in 0..<channelCount {
+      for tap in 0..<size {
+        self.weights.floats[tap * channelCount + channel] = weights[channel * size + tap]
+      }
+      self.bias.floats[channel] = bias?[channel] ?? 0
+    }
+  }
+
+  /// Some channels of consecutive rows, which follow those in `window`: the last inputs before them,
+  /// oldest first, in whose place the last of all remain.
+  func apply(
+    to input: Rows, rows: Range<Int>, channels: Range<Int>, window: Rows, kernels: Kernels,
+    into output: Rows
+  ) {
+    let kept = size - 1
+    /// The input `distance` rows after the oldest in the window.
+    func row(_ distance: Int) -> UnsafeMutablePointer<Float> {
+      distance < kept ? window[distance] : input[rows.lowerBound + distance - kept]
+    }
+    for index in 0..<rows.count {
+      kernels.convolve(
+        (index..<index + size).map { UnsafePointer(row($0) + channels.lowerBound) },
+        weights: weights.floats + channels.lowerBound, weightStride: channelCount,
+        bias: bias.floats + channels.lowerBound, count: channels.count,
+        output: output[rows.lowerBound + index] + channels.lowerBound)
+    }
+    for index in 0..<kept {
+      (window[index] + channels.lowerBound).update(
+        from: row(index + rows.count) + channels.lowerBound, count: channels.count)
+    }
+  }
+}
+
+/// What the heads of a Mamba2 layer have of their own.
+struct StateSpaceHeads: Sendable {
+  /// The weights of a head's input in its output, D.
+  let skips: [Float]
+  private let stepBiases: [Float]
+  /// −e^A_log: how fast a state decays.
+  private let rates: [Float]
+
+  init(skips: [Float], stepBiases: [Float], rateLogarithms: [Float]) {
+    self.skips = skips
+    self.stepBiases = stepBiases
+    rates = rateLogarithms.map { -Float(PortableMath.exp(Double($0))) }
+  }
+
+  /// Calls `body` with the time steps of a head, and what a state keeps over each.
+  ///
+  /// - Parameter column: of the first head's raw time step.
+  func withSteps(
+    of head: Int, in rows: Range<Int>, projected: Rows, column: Int,
+    _ body: (_ steps: UnsafePointer<Float>, _ decays: UnsafePointer<Float>) -> Void
+  ) {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * rows.count) { values in
+      let (steps, decays) = (values.baseAddress!, values.baseAddress! + rows.count)
+      for (index, row) in rows.enumerated() {
+        steps[index] = Reference.timeStep(projected[row][column + head], bias: stepBiases[head])
+        decays[index] = Reference.decay(step: steps[index], rate: rates[head])
+      }
+      body(steps, decays)
+    }
+  }
+}
