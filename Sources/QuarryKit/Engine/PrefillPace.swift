@@ -6,11 +6,11 @@ struct PrefillPace {
   private var rate: Double?
   private static let longest = 256
   /// Fewer would read the weights too often.
-  private static let shortest = 8
+  private static let shortest = 4
 
   func tokens(whileDecoding: Bool) -> Int {
     // On a large model and a slow machine, even few tokens may take a while.
-    guard let rate else { return whileDecoding ? Self.shortest : 4 * Self.shortest }
+    guard let rate else { return whileDecoding ? Self.shortest : 8 * Self.shortest }
     let seconds = whileDecoding ? 0.3 : 0.8
     return Int(min(Double(Self.longest), max(Double(Self.shortest), rate * seconds)))
   }
