@@ -78,6 +78,9 @@ struct KernelCheck: Sendable, CustomTestStringConvertible {
         KernelCheck(testDescription: "invariance of \(product)") {
           try $0.invariance(encoding, precision: precision)
         },
+        KernelCheck(testDescription: "batches of \(product)") {
+          try $0.batches(encoding, precision: precision)
+        },
       ]
     }
     + CacheType.allCases.flatMap { type in
@@ -97,6 +100,7 @@ struct KernelCheck: Sendable, CustomTestStringConvertible {
       KernelCheck(testDescription: "GELU") { $0.gelus() },
       KernelCheck(testDescription: "convolutions") { $0.convolutions() },
       KernelCheck(testDescription: "scans") { $0.scans() },
+      KernelCheck(testDescription: "mixtures") { $0.mixtures() },
     ]
 
   /// The encodings, with each kind of activations that they can be multiplied with.

@@ -118,6 +118,17 @@ static void gated_silu(const float *gate, const float *up, int64_t count, float 
   }
 }
 
+static void mix(const float *const *rows, const float *weights, int64_t row_count, int64_t count,
+                float *output) {
+  for (int64_t i = 0; i < count; i += 16) {
+    f32x16 sum = f_mul(f_set1(weights[0]), f_load(rows[0] + i));
+    for (int64_t r = 1; r < row_count; r++) {
+      sum = f_fma(f_set1(weights[r]), f_load(rows[r] + i), sum);
+    }
+    f_store(output + i, sum);
+  }
+}
+
 static void divide(float *values, float divisor, int64_t count) {
   for (int64_t i = 0; i < count; i += 16) {
     f_store(values + i, f_div(f_load(values + i), f_set1(divisor)));

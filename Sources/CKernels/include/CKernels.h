@@ -164,6 +164,10 @@ typedef struct {
 
   /// The same with float32 fused multiply-adds.
   int64_t (*fma_chains)(int64_t iterations, int32_t *sink);
+
+  /// The weighted sum of `row_count` > 0 rows of `count` (a multiple of 16) values.
+  void (*mix)(const float *const *rows, const float *weights, int64_t row_count, int64_t count,
+              float *output);
 } ck_kernels;
 
 /// The kernels for AVX2, FMA and F16C; null where this processor or this build lacks them.

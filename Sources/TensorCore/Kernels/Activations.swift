@@ -29,7 +29,7 @@ public final class Activations {
   public private(set) var isQuantized = false
   private var paddedColumns = 0
   private var groupSize = 32
-  /// How the batch is laid out: see `ck_activations`.
+  /// Of the kernels that loaded it, for all tokens: other kernels lay them out otherwise.
   private var tokenGroup = 1
   private let codeBuffer: AlignedBuffer
   private let scaleBuffer: AlignedBuffer
@@ -58,7 +58,24 @@ public final class Activations {
     _ input: UnsafePointer<Float>, tokenCount: Int, inputStride: Int, for weights: WeightMatrix,
     precision: ActivationPrecision, kernels: Kernels, pool: WorkerPool
   ) throws(NonFiniteActivation) {
+    try load(
+      input, source: nil, batches: [0..<tokenCount], inputStride: inputStride,
+      for: weights, precision: precision, kernels: kernels, pool: pool)
+  }
+
+  /// Prepares several batches, each for products with a matrix of its own, as those of the tokens of
+  /// each expert; all matrices have one shape, block size and column scales.
+  ///
+  /// - Parameters:
+  ///   - source: for every row of the batches the row of `input`; nil for the same.
+  ///   - batches: their rows, consecutive from 0, none of them empty.
+  /// - Throws: ``NonFiniteActivation``; its token is a row of the batches.
+  public func load(
+    _ input: UnsafePointer<Float>, source: [Int]?, batches: [Range<Int>], inputStride: Int,
+    for weights: WeightMatrix, precision: ActivationPrecision, kernels: Kernels, pool: WorkerPool
+  ) throws(NonFiniteActivation) {
     let columns = weights.geometry.columns
+    let tokenCount = batches.last?.upperBound ?? 0
     precondition(tokenCount <= maximumTokens && columns <= maximumColumns)
     self.tokenCount = tokenCount
     paddedColumns = weights.geometry.paddedColumns
@@ -71,14 +88,18 @@ public final class Activations {
     let firstBad = Atomic<Int>(tokenCount)
     // A piece of a few thousand columns is worth waking a thread for.
     pool.parallelRanges(tokenCount, minimum: max(1, (1 << 14) / paddedColumns)) { tokens in
+      var batch = 0
       for token in tokens {
-        let row = input + token * inputStride
+        while batches[batch].upperBound <= token { batch += 1 }
+        let rows = batches[batch]
+        let row = input + (source?[token] ?? token) * inputStride
         let finite =
           isQuantized
           ? kernels.quantize(
-            row, for: weights, token: token, tokenCount: tokenCount, codes: codes,
-            scales: scaleBuffer.floats, starts: starts)
-          : copy(row, token: token, columns: columns, tileColumns: kernels.tileColumns)
+            row, for: weights, token: token - rows.lowerBound, tokenCount: rows.count,
+            codes: codes + rows.lowerBound * paddedColumns, scales: scales(of: rows.lowerBound),
+            starts: starts + rows.lowerBound * (paddedColumns / groupSize))
+          : copy(row, token: token, of: rows, columns: columns, kernels: kernels)
         if !finite { firstBad.min(token, ordering: .relaxed) }
       }
     }
@@ -88,14 +109,18 @@ public final class Activations {
 
   /// Copies one token's values to their places; false when one is not finite.
   private func copy(
-    _ row: UnsafePointer<Float>, token: Int, columns: Int, tileColumns: Int
+    _ row: UnsafePointer<Float>, token: Int, of batch: Range<Int>, columns: Int, kernels: Kernels
   ) -> Bool {
-    let first = token / tokenGroup * tokenGroup
-    let width = min(tokenGroup, tokenCount - first)
+    let tileColumns = min(kernels.tileColumns, paddedColumns)
+    let tokenGroup = kernels.tokenGroup(for: batch.count)
+    let place = token - batch.lowerBound
+    let first = place / tokenGroup * tokenGroup
+    let width = min(tokenGroup, batch.count - first)
+    let batchValues = valueBuffer!.floats + batch.lowerBound * paddedColumns
     var allFinite = true
-    for tile in stride(from: 0, to: paddedColumns, by: min(tileColumns, paddedColumns)) {
+    for tile in stride(from: 0, to: paddedColumns, by: tileColumns) {
       let count = min(tileColumns, paddedColumns - tile)
-      let values = valueBuffer!.floats + tile * tokenCount + first * count + token - first
+      let values = batchValues + tile * batch.count + first * count + place - first
       let used = max(0, min(count, columns - tile))
       for column in 0..<used {
         let value = row[tile &+ column]
@@ -127,9 +152,9 @@ public final class Activations {
     UnsafePointer(codes + token * paddedColumns)
   }
 
-  /// One token's scales, while tokens are not interleaved.
-  func scales(of token: Int) -> UnsafePointer<Float> {
-    UnsafePointer(scaleBuffer.floats + token * (paddedColumns / groupSize))
+  /// One token's scales, while tokens are not interleaved; those of a batch that begins with it.
+  func scales(of token: Int) -> UnsafeMutablePointer<Float> {
+    scaleBuffer.floats + token * (paddedColumns / groupSize)
   }
 
   /// One token's float32 values, zero-padded, while not quantized and not interleaved.
@@ -137,13 +162,12 @@ public final class Activations {
     UnsafePointer(valueBuffer!.floats + token * paddedColumns)
   }
 
-  fileprivate var batch: ck_activations {
-    ck_activations(
-      codes: codes, scales: scaleBuffer.floats, starts: starts, values: valueBuffer?.floats,
-      tokens: Int64(tokenCount))
+  /// One of the batches, as kernels take it.
+  func batch(_ rows: Range<Int>) -> ck_activations {
+    let first = rows.lowerBound
+    return ck_activations(
+      codes: codes + first * paddedColumns, scales: scales(of: first),
+      starts: starts + first * (paddedColumns / groupSize),
+      values: valueBuffer.map { $0.floats + first * paddedColumns }, tokens: Int64(rows.count))
   }
-}
-
-extension ck_activations {
-  init(_ activations: Activations) { self = activations.batch }
 }

@@ -85,6 +85,22 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
     }
   }
 
+  /// See ``Reference/mix(_:weights:count:output:)``.
+  /// - Precondition: `count` is a multiple of 16; there is at least one row.
+  public func mix(
+    _ rows: UnsafeBufferPointer<UnsafePointer<Float>?>, weights: UnsafePointer<Float>, count: Int,
+    output: UnsafeMutablePointer<Float>
+  ) {
+    if let table {
+      table.pointee.mix(rows.baseAddress!, weights, Int64(rows.count), Int64(count), output)
+    } else {
+      Reference.mix(
+        rows.map { $0! },
+        weights: Array(UnsafeBufferPointer(start: weights, count: rows.count)), count: count,
+        output: output)
+    }
+  }
+
   /// Quantizes one of `tokenCount` tokens into its places in a batch; false when a value is not
   /// finite.
   func quantize(
@@ -105,13 +121,13 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
       scales: scales + token * (padded / groupSize))
   }
 
-  /// Products of panels `panels` of `weights` with every token of `activations`.
+  /// Products of panels `panels` of `weights` with every token of a batch of `activations`.
   func multiply(
-    _ weights: WeightMatrix, _ activations: Activations, output: UnsafeMutablePointer<Float>,
-    outputStride: Int, panels: Range<Int>
+    _ weights: WeightMatrix, _ activations: Activations, batch rows: Range<Int>,
+    output: UnsafeMutablePointer<Float>, outputStride: Int, panels: Range<Int>
   ) {
     guard let table else {
-      for token in 0..<activations.tokenCount {
+      for token in rows {
         for row in panels.lowerBound * 16..<panels.upperBound * 16 {
           output[token * outputStride + row] =
             activations.isQuantized
@@ -124,37 +140,42 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
       return
     }
     var matrix = ck_weights(weights)
-    var batch = ck_activations(activations)
+    var batch = activations.batch(rows)
     let multiply =
       activations.isQuantized ? table.pointee.multiply_int8 : table.pointee.multiply_f32
     multiply!(
-      &matrix, &batch, output, Int64(outputStride), Int64(panels.lowerBound),
+      &matrix, &batch, output + rows.lowerBound * outputStride, Int64(outputStride),
+      Int64(panels.lowerBound),
       Int64(panels.upperBound))
   }
 }
 
 extension Kernels {
-  /// One of several products that take the same activations.
+  /// One of several products with the same activations, or with batches of them.
   public struct Product {
     fileprivate let weights: WeightMatrix
+    fileprivate let batch: Range<Int>?
     fileprivate let output: UnsafeMutablePointer<Float>
     fileprivate let outputStride: Int
 
     /// - Parameters:
+    ///   - batch: which of the activations' batches it takes; nil where there is one.
     ///   - output: receives row n of token t at `t · outputStride + n`, for all `paddedRows` rows.
     /// - Precondition: `outputStride >= paddedRows`.
     public init(
-      _ weights: WeightMatrix, output: UnsafeMutablePointer<Float>, outputStride: Int
+      _ weights: WeightMatrix, batch: Range<Int>? = nil, output: UnsafeMutablePointer<Float>,
+      outputStride: Int
     ) {
       precondition(outputStride >= weights.geometry.paddedRows)
       self.weights = weights
+      self.batch = batch
       self.output = output
       self.outputStride = outputStride
     }
   }
 
   /// Computes all `products` in one parallel loop: matrices that read one input, such as query, key
-  /// and value, share the cost of waking the threads.
+  /// and value, and those of experts, share the cost of waking the threads.
   ///
   /// - Precondition: `activations` were loaded with these kernels for the products' weights, or for a
   ///   matrix of the same width, block size and column scales.
@@ -166,7 +187,8 @@ extension Kernels {
     for (index, product) in products.enumerated() {
       precondition(activations.serves(product.weights, kernels: self))
       let geometry = product.weights.geometry
-      let panelWork = geometry.paddedColumns * (4 + activations.tokenCount)
+      let tokenCount = product.batch?.count ?? activations.tokenCount
+      let panelWork = geometry.paddedColumns * (4 + tokenCount)
       let smallest = max(2, (1 << 15) / panelWork)
       var first = 0
       while first < geometry.panelCount {
@@ -180,8 +202,8 @@ extension Kernels {
     pool.parallelFor(pieces.count) { index in
       let product = products[pieces[index].product]
       multiply(
-        product.weights, activations, output: product.output,
-        outputStride: product.outputStride, panels: pieces[index].panels)
+        product.weights, activations, batch: product.batch ?? 0..<activations.tokenCount,
+        output: product.output, outputStride: product.outputStride, panels: pieces[index].panels)
     }
   }
 

@@ -195,6 +195,75 @@ struct KernelChecks {
     }
   }
 
+  /// Batches of different matrices in one buffer, with rows from anywhere, are the products of each.
+  func batches(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    var random = SplitMix64(seed: 700 + UInt64(encoding.rawValue))
+    let (rows, columns, inputRows) = (33, 70, 9)
+    let counts = kernels.instructionSet == .scalar ? [1, 3] : [1, 40, 3, 13, 7]
+    let total = counts.reduce(0, +)
+    let input = sampleActivations(tokens: inputRows, columns: columns, random: &random)
+    let source = (0..<total).map { _ in Int(random.next() % UInt64(inputRows)) }
+    var batches: [Range<Int>] = []
+    for count in counts {
+      let first = batches.last?.upperBound ?? 0
+      batches.append(first..<first + count)
+    }
+    let matrices = counts.map { _ in
+      sampleMatrix(encoding, rows: rows, columns: columns, random: &random)
+    }
+    let pool = WorkerPool(threadCount: 3)
+    let activations = Activations(maximumTokens: total, maximumColumns: columns)
+    try activations.load(
+      input, source: source, batches: batches, inputStride: columns, for: matrices[0],
+      precision: precision, kernels: kernels, pool: pool)
+    let stride = matrices[0].geometry.paddedRows
+    let output = guardedFloats(total * stride)
+    kernels.multiply(
+      zip(matrices, batches).map {
+        .init($0, batch: $1, output: output.floats, outputStride: stride)
+      }, activations, pool: pool)
+    for (matrix, batch) in zip(matrices, batches) {
+      let gathered = batch.flatMap { row in
+        input[source[row] * columns..<(source[row] + 1) * columns]
+      }
+      let expected = expected(matrix, gathered, tokens: batch.count, precision: precision)
+      let first = batch.lowerBound * stride
+      #expect(
+        expected.indices.allSatisfy { same(output.floats[first + $0], expected[$0]) },
+        "batch \(batch)")
+    }
+    #expect(throws: NonFiniteActivation(token: source.firstIndex(of: source[2])!)) {
+      var bad = input
+      bad[source[2] * columns + 3] = .nan
+      try activations.load(
+        bad, source: source, batches: batches, inputStride: columns, for: matrices[0],
+        precision: precision, kernels: kernels, pool: pool)
+    }
+  }
+
+  func mixtures() {
+    var random = SplitMix64(seed: 800)
+    for (count, rowCount) in [(16, 1), (32, 2), (80, 8), (1536, 6)] {
+      let rows = (0..<rowCount).map { _ in
+        GuardedMemory((0..<count).map { _ in random.normal() })
+      }
+      let weights = (0..<rowCount).map { _ in random.normal() }
+      var expected = [Float](repeating: 0, count: count)
+      withExtendedLifetime(rows) {
+        Reference.mix(
+          rows.map { UnsafePointer($0.floats) }, weights: weights, count: count, output: &expected)
+      }
+      let output = guardedFloats(count)
+      let pointers = rows.map { Optional(UnsafePointer($0.floats)) }
+      withExtendedLifetime(rows) {
+        pointers.withUnsafeBufferPointer {
+          kernels.mix($0, weights: weights, count: count, output: output.floats)
+        }
+      }
+      #expect((0..<count).allSatisfy { same(output.floats[$0], expected[$0]) }, "\(count)")
+    }
+  }
+
   func norms() {
     var random = SplitMix64(seed: 500)
     for count in Array(1...33) + [2048, 4095] {
