@@ -39,6 +39,11 @@ public struct ConversionPlan: Sendable {
     public let ruleIndex: Int?
     /// Bytes of all streams, padding of rows and columns included, uncompressed.
     public let logicalByteCount: Int
+    /// Matrices that a token is multiplied with: of those of the experts as many as it is sent to.
+    public let usedMatrixCount: Int
+
+    /// Part of the tensor that a token needs.
+    public var usedShare: Double { Double(usedMatrixCount) / Double(tensor.matrixCount) }
   }
 
   /// One for each layer, ascending; then vectors, output, embedding, those that there are.
@@ -69,7 +74,8 @@ public struct ConversionPlan: Sendable {
       let entry = Entry(
         tensor: tensor, role: match.role, layer: match.layer, sourceType: type,
         encoding: match.encoding, ruleIndex: match.ruleIndex,
-        logicalByteCount: Self.byteCount(tensor, match.encoding))
+        logicalByteCount: Self.byteCount(tensor, match.encoding),
+        usedMatrixCount: match.role.isOfExperts ? configuration.experts?.usedCount ?? 1 : 1)
       steps[Step.Kind(match.role, layer: match.layer), default: []].append(entry)
     }
     let order =

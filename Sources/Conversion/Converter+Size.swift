@@ -43,7 +43,8 @@ extension Converter {
       let groups =
         !calibration.isWanted ? [] : InputGroup.groups(of: step, tiedEmbeddings: tied)
       let scaled = groups.filter { group in
-        isScaled(group.name) && group.entries.contains { $0.encoding?.isQuantized == true }
+        group.mayBeScaled && isScaled(group.name)
+          && group.entries.contains { $0.encoding?.isQuantized == true }
       }
       for entry in step.entries {
         let isQuantized = entry.encoding?.isQuantized == true

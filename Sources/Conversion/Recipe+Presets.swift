@@ -11,6 +11,7 @@ extension Recipe {
   public static let balanced = Recipe(
     name: "balanced",
     rules: [
+      unquantized,
       Rule(roles: [.embedding, .positions, .output, .value], encoding: .q8b16),
       Rule(layers: LayerSelection(first: 2, last: 2), encoding: .q8b16),
       Rule(encoding: .q4b16),
@@ -36,14 +37,22 @@ extension Recipe {
   /// Whether this is what its name stands for.
   var isPreset: Bool { Recipe(named: name) == self }
 
+  /// What is small, and decides which weights a token meets.
+  static let unquantized = Rule(roles: [.router], encoding: .f32)
+
+  /// The rule of what is not quantized, if a model has that.
+  static func unquantizedRoles(in plan: ConversionPlan) -> [Rule] {
+    plan.entries.contains { unquantized.roles.contains($0.role) } ? [unquantized] : []
+  }
+
   /// Embedding and output projection are apart, as every token's error passes through them.
   private static func preset(
     _ name: String, layers: BlockEncoding, ends: BlockEncoding
   ) -> Recipe {
-    let all = Rule(encoding: layers)
-    let rules =
-      ends == layers
-      ? [all] : [Rule(roles: [.embedding, .positions, .output], encoding: ends), all]
-    return Recipe(name: name, rules: rules)
+    var rules: [Rule] = layers.isQuantized ? [unquantized] : []
+    if ends != layers {
+      rules.append(Rule(roles: [.embedding, .positions, .output], encoding: ends))
+    }
+    return Recipe(name: name, rules: rules + [Rule(encoding: layers)])
   }
 }

@@ -52,7 +52,7 @@ struct ModelLoader {
       mixer: configuration.layerKinds[index] == .mamba
         ? .mamba(try mamba(prefix + "mamba.")) : .attention(try attention(prefix + "self_attn.")),
       postAttentionNorm: try norm(prefix + "post_attention_layernorm"),
-      mlp: try mlp(prefix))
+      feedForward: FeedForward(mlp: try mlp(prefix), experts: try experts(prefix)))
   }
 
   private mutating func attention(_ prefix: String) throws -> Attention {
@@ -79,8 +79,17 @@ struct ModelLoader {
       norm: try norm(prefix + "norm"), output: try linear(prefix + "out_proj"))
   }
 
-  private mutating func mlp(_ prefix: String) throws -> MLP {
-    if configuration.hasFusedMLP {
+  private mutating func experts(_ prefix: String) throws -> Experts? {
+    guard let experts = configuration.experts else { return nil }
+    return Experts(
+      router: Linear(weight: try matrix(prefix + experts.router), bias: nil),
+      gateUp: try matrices(prefix + experts.gateUp), down: try matrices(prefix + experts.down),
+      usedCount: experts.usedCount, intermediateSize: experts.intermediateSize)
+  }
+
+  private mutating func mlp(_ prefix: String) throws -> MLP? {
+    if configuration.intermediateSize == 0 { return nil }
+    return if configuration.hasFusedMLP {
       MLP(
         input: .fused(try linear(prefix + "shared_mlp.input_linear")),
         down: try linear(prefix + "shared_mlp.output_linear"),
@@ -104,9 +113,10 @@ struct ModelLoader {
           keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
           scale: configuration.attentionMultiplier, isRotary: false)),
       postAttentionNorm: try norm(prefix + "ln_2"),
-      mlp: MLP(
-        input: .plain(try linear(prefix + "mlp.c_fc")), down: try linear(prefix + "mlp.c_proj"),
-        intermediateSize: configuration.intermediateSize))
+      feedForward: FeedForward(
+        mlp: MLP(
+          input: .plain(try linear(prefix + "mlp.c_fc")), down: try linear(prefix + "mlp.c_proj"),
+          intermediateSize: configuration.intermediateSize), experts: nil))
   }
 
   private mutating func linear(_ name: String) throws -> Linear {

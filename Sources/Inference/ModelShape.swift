@@ -4,6 +4,8 @@ import ModelFiles
 struct ModelShape: Sendable, Equatable {
   let hiddenSize: Int
   let intermediateSize: Int
+  /// Nil for a model without experts.
+  let experts: ExpertConfiguration?
   let layerCount: Int
   /// Layers that keep keys and values.
   var attentionLayerCount: Int
@@ -22,6 +24,7 @@ struct ModelShape: Sendable, Equatable {
   init(_ configuration: ModelConfiguration) {
     hiddenSize = configuration.hiddenSize
     intermediateSize = configuration.intermediateSize
+    experts = configuration.experts
     layerCount = configuration.layerCount
     attentionLayerCount = configuration.layerKinds.count { $0 == .attention }
     recurrentLayerCount = configuration.layerKinds.count { $0 == .mamba }

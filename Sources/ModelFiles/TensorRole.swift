@@ -16,6 +16,11 @@ public enum TensorRole: String, Sendable, CaseIterable {
   case down
   /// Projections into a Mamba2 layer (gate, features, B, C and time steps together) and out of it.
   case mambaInput = "mamba-in", mambaOutput = "mamba-out"
+  /// What sends tokens to experts.
+  case router
+  /// The matrices of all experts, as of the MLP.
+  case expertGateUp = "expert-gate-up"
+  case expertDown = "expert-down"
   /// The output projection of a model whose embedding is not also that.
   case output
   case norm, bias
@@ -32,11 +37,15 @@ public enum TensorRole: String, Sendable, CaseIterable {
     }
   }
 
+  /// Whether tensors of this role hold a matrix for each expert.
+  public var isOfExperts: Bool { self == .expertGateUp || self == .expertDown }
+
   /// Roles that recipes may name together.
   public static let groups: [(name: String, roles: [TensorRole])] = [
     ("attention", [.query, .key, .value, .queryKeyValue, .attentionOutput]),
     ("mlp", [.gate, .up, .gateUp, .down]),
     ("mamba", [.mambaInput, .mambaOutput]),
+    ("experts", [.expertGateUp, .expertDown]),
   ]
 
   /// Roles of a layer's matrices that read the same input: it is quantized once for all of them where
@@ -48,6 +57,7 @@ public enum TensorRole: String, Sendable, CaseIterable {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count > 1, let kind = parts.last else { return nil }
     let module = parts[parts.count - 2]
+    let isExpert = parts.contains("block_sparse_moe")
     switch (module, kind) {
     case (_, "bias"): self = .bias
     case ("wte", "weight"): self = .embedding
@@ -71,8 +81,13 @@ public enum TensorRole: String, Sendable, CaseIterable {
     case ("o_proj", "weight"): self = .attentionOutput
     case ("gate_proj", "weight"): self = .gate
     case ("up_proj", "weight"): self = .up
-    case ("input_linear", "weight"): self = .gateUp
-    case ("down_proj", "weight"), ("output_linear", "weight"): self = .down
+    case ("router", "weight") where isExpert: self = .router
+    case ("layer", "weight") where isExpert: self = .router
+    case ("input_linear", "weight"): self = isExpert ? .expertGateUp : .gateUp
+    case ("output_linear", "weight"): self = isExpert ? .expertDown : .down
+    case ("down_proj", "weight"): self = .down
+    case ("experts", "gate_up_proj"): self = .expertGateUp
+    case ("experts", "down_proj"): self = .expertDown
     default: return nil
     }
   }

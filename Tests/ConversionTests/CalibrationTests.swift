@@ -33,7 +33,7 @@ import Testing
         let path = directory.appending(path: "\(threads).slab")
         let report = try convert(
           checkpoint, recipe, Self.short, to: path.path, threads: threads)
-        guard case .done(let origin, _) = report.calibration else {
+        guard case .done(let origin, _, _) = report.calibration else {
           Issue.record("\(report.calibration)")
           return
         }
@@ -183,7 +183,7 @@ import Testing
       let path = directory.appending(path: "out.slab").path
       let report = try convert(
         checkpoint, .q4, Calibration(.text("A"), tokenCount: 1), to: path)
-      guard case .done(_, let idle) = report.calibration else {
+      guard case .done(_, let idle, _) = report.calibration else {
         Issue.record("\(report.calibration)")
         return
       }

@@ -173,7 +173,7 @@ import Testing
   }
 
   /// Every committed variation: fused MLPs, biases, and rows that are no whole groups, which stay bf16.
-  @Test(arguments: ConversionTests.names) func everyVariation(name: String) throws {
+  @Test(arguments: ConversionTests.dense) func everyVariation(name: String) throws {
     try Place.withTemporaryDirectory { directory in
       let slab = try Self.convert(
         try ConversionTests.golden(name), .q8, to: directory.appending(path: "a.slab"))

@@ -141,7 +141,7 @@ import Testing
   }
 
   /// Every committed variation, fused MLPs, biases and models without positions among them.
-  @Test(arguments: ConversionTests.names) func everyVariation(name: String) throws {
+  @Test(arguments: ConversionTests.dense) func everyVariation(name: String) throws {
     try Place.withTemporaryDirectory { directory in
       let source = try ConversionTests.golden(name)
       let slab = try Self.convert(source, .f32, to: directory.appending(path: "a.slab"))

@@ -42,7 +42,7 @@ import Testing
     Case("rules:\n- encoding: f32\n  role: down", 3, "unknown key role; a rule has the keys"),
     Case("rules:\n- encoding: f32\n  [a]: down", 3, "unknown key that is not text"),
     Case(
-      "rules:\n- encoding: f32\n  roles: experts", 3, "unknown role experts; there are attention"),
+      "rules:\n- encoding: f32\n  roles: expert", 3, "unknown role expert; there are attention"),
     Case("rules:\n- encoding: f32\n  roles: []", 3, "roles is an empty list"),
     Case("rules:\n- encoding: f32\n  roles: [[down]]", 3, "a role must be text"),
     Case("rules:\n- encoding: q4b16\n  roles: [down, norm]", 2, "tensors of role norm stay f32"),

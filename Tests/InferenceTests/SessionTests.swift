@@ -40,6 +40,17 @@ extension Session {
         "position_embedding_type": "nope",
       ], [.q4b32, .f32]
     ),
+    (
+      "experts", ["model_type": "granitemoe", "num_local_experts": 5, "num_experts_per_tok": 2],
+      [.q8b16, .q4b32, .f32, .q4b16]
+    ),
+    (
+      "experts beside an MLP",
+      [
+        "model_type": "granitemoeshared", "num_local_experts": 6, "num_experts_per_tok": 3,
+        "shared_intermediate_size": 24,
+      ], [.q4b16, .q8b32, .f32]
+    ),
   ]
 
   /// One after another, in random cuts, with small chunks, with other threads: the same bits.

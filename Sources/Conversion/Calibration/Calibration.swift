@@ -42,6 +42,7 @@ public enum CalibrationOutcome: Sendable, Equatable {
   case unwanted
   /// It was asked for and cannot be had; why, as a clause.
   case impossible(reason: String)
-  /// By what; and of how many columns nothing was learned, by name of the input.
-  case done(origin: String, idleColumns: [String: Int])
+  /// By what; of how many columns nothing was learned, by name of the input; and how many experts of a
+  /// layer saw few tokens, by ``ImportanceStatistics/rareExperts``.
+  case done(origin: String, idleColumns: [String: Int], rareExperts: [String: Int])
 }

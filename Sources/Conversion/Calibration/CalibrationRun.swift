@@ -58,10 +58,10 @@ final class CalibrationRun {
   ///
   /// - Parameter progress: called before the first window and after each, with the tokens that are done
   ///   and all.
-  /// - Returns: the mean squares of what its linear layers read.
+  /// - Returns: what statistics have of the layer: the mean squares of what its linear layers read.
   func run(
     layer index: Int, progress: (_ done: Int, _ count: Int) -> Void
-  ) throws(ConversionError) -> [LinearInput: [Float]] {
+  ) throws(ConversionError) -> [String: [Float]] {
     let tokenCount = lengths.reduce(0, +)
     progress(0, tokenCount)
     let configuration = checkpoint.configuration
@@ -79,22 +79,19 @@ final class CalibrationRun {
     } catch {
       preconditionFailure("a checkpoint layer throws nothing else: \(error)")
     }
-    var moments: [LinearInput: SecondMoments] = [:]
-    for input in LinearInput.ofLayer(index, configuration) {
-      moments[input] = SecondMoments(columns: input.columnCount(configuration))
-    }
+    var moments = LayerMoments(layer: index, configuration)
     var done = 0
     for (window, length) in zip(windows, lengths) {
       if isCancelled() { throw .cancelled(path: checkpoint.directory) }
       do throws(InferenceError) {
-        try pass.run(weights, over: window) { moments[$0.kind]!.add($0, pool: pool) }
+        try pass.run(weights, over: window) { moments.add($0, pool: pool) }
       } catch {
         throw .calibration(.run(error))
       }
       done += length
       progress(done, tokenCount)
     }
-    return moments.mapValues(\.means)
+    return moments.statistics(layer: index)
   }
 
   /// After the last layer: the mean squares of what the output projection reads.
@@ -109,7 +106,7 @@ final class CalibrationRun {
     for window in windows {
       pass.finish(over: window, norm: norm.weight, bias: norm.bias) { moments.add($0, pool: pool) }
     }
-    return moments.means
+    return moments.means()
   }
 
   /// The hidden states of one window after the other.

@@ -10,13 +10,18 @@ final class Calibrator {
   /// A group of matrices, and how its columns count.
   struct Weighting {
     let group: InputGroup
+    /// Of the columns of the input; of one that every expert has of its own, expert by expert.
     let importance: [Float]
+    /// Of the same columns as each expert sees them, expert by expert.
+    let expertImportance: [Float]
     /// Nil where columns stay as they are.
     let scales: ColumnScales?
 
     /// The importance of the columns of each matrix of a tensor.
     func importance(of entry: ConversionPlan.Entry) -> [[Float]] {
-      Array(repeating: importance, count: entry.tensor.matrixCount)
+      if !entry.role.isOfExperts { return [importance] }
+      let (all, count) = (expertImportance, entry.tensor.shape.last!)
+      return stride(from: 0, to: all.count, by: count).map { Array(all[$0..<$0 + count]) }
     }
   }
 
@@ -62,9 +67,7 @@ final class Calibrator {
     switch kind {
     case .layer(let layer):
       let moments = try run.run(layer: layer) { progress(layer, $0, $1) }
-      for (input, moments) in moments {
-        statistics.moments[input.name(layer: layer)] = moments
-      }
+      statistics.moments.merge(moments) { $1 }
     case .vectors:
       statistics.moments[LinearInput.output.name(layer: nil)] = try run.finish()
     case .output, .embedding: break
@@ -78,9 +81,12 @@ final class Calibrator {
       of: step, tiedEmbeddings: checkpoint.configuration.tiedEmbeddings)
     {
       let importance = statistics.moments[group.name]!
+      let expertInput: LinearInput = group.input == .mlp ? .experts : group.input
       result.append(
         Weighting(
-          group: group, importance: importance, scales: try scales(group, importance)))
+          group: group, importance: importance,
+          expertImportance: statistics.moments[expertInput.name(layer: group.layer)] ?? [],
+          scales: group.mayBeScaled ? try scales(group, importance) : nil))
     }
     return result
   }

@@ -7,7 +7,8 @@ import TensorCore
 ///
 /// Kept as a safetensors file, `formats/statistics.md`.
 public struct ImportanceStatistics: Sendable, Equatable {
-  /// By name of the input, as ``LinearInput`` and layer give it; finite and not negative.
+  /// By name of the input, as ``LinearInput`` and layer give it; finite and not negative. An input that
+  /// every expert has of its own has the values of one expert after the other.
   public internal(set) var moments: [String: [Float]] = [:]
   /// What text was run, in which form: slabs record it, so that a conversion by these statistics is the
   /// same file as one that ran the text itself.
@@ -25,9 +26,21 @@ public struct ImportanceStatistics: Sendable, Equatable {
     (0..<configuration.layerCount).flatMap { layer in
       LinearInput.ofLayer(layer, configuration).map {
         ($0.name(layer: layer), $0.columnCount(configuration))
-      }
+      } + expected(configuration, expertsOfLayer: layer)
     } + [(LinearInput.output.name(layer: nil), configuration.hiddenSize)]
   }
+
+  private static func expected(
+    _ configuration: ModelConfiguration, expertsOfLayer layer: Int
+  ) -> [(name: String, columns: Int)] {
+    guard let count = configuration.experts?.count else { return [] }
+    return LinearInput.ofExperts(configuration).map {
+      ($0.name(layer: layer), count * $0.columnCount(configuration))
+    } + [(tokensName(layer: layer), count)]
+  }
+
+  /// The name of the numbers of tokens that the experts of a layer saw.
+  static func tokensName(layer: Int) -> String { "model.layers.\(layer).experts.tokens" }
 
   /// Reads a statistics file. Whether it is of a model shows when it is used for that.
   ///
@@ -107,8 +120,17 @@ public struct ImportanceStatistics: Sendable, Equatable {
   }
 
   /// Columns that were hardly ever active, so that nothing is known about how their weights are used:
-  /// how many of an input lie at the floor of importance, by its name.
+  /// how many of an input lie at the floor of importance, by its name. Experts have those of their
+  /// layer.
   public var idleColumns: [String: Int] {
-    moments.mapValues { ColumnScaling.idleColumnCount(importance: $0) }.filter { $0.value > 0 }
+    moments.filter { !$0.key.contains(".experts.") }
+      .mapValues { ColumnScaling.idleColumnCount(importance: $0) }.filter { $0.value > 0 }
+  }
+
+  /// Experts that saw few tokens, so that mostly their layer's input is known of them: how many of a
+  /// layer, by the name of its experts' numbers of tokens.
+  public var rareExperts: [String: Int] {
+    moments.filter { $0.key.hasSuffix(".experts.tokens") }
+      .mapValues { $0.count { $0 < Float(LayerMoments.priorTokenCount) } }.filter { $0.value > 0 }
   }
 }

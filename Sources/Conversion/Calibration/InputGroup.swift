@@ -29,6 +29,8 @@ struct InputGroup {
     entries.contains { $0.tensor.name == entry.tensor.name }
   }
 
+  /// Whether its columns may be scaled: not where every expert has an input of its own.
+  var mayBeScaled: Bool { input != .expertDown }
   /// What statistics call the input.
   var name: String { input.name(layer: layer) }
   /// What a slab calls the column scales of the group.
@@ -48,25 +50,35 @@ extension LinearInput {
     case .down: prefix + "mlp.down_proj.input"
     case .mamba: prefix + "mamba.input"
     case .mambaOutput: prefix + "mamba.out_proj.input"
+    case .experts: prefix + "experts.input"
+    case .expertDown: prefix + "experts.down_proj.input"
     case .output: "lm_head.input"
     }
   }
 
-  /// The inputs of a decoder layer, in order.
+  /// The inputs of a decoder layer, in order, but for those that every expert has of its own.
   static func ofLayer(_ layer: Int, _ configuration: ModelConfiguration) -> [LinearInput] {
-    switch configuration.layerKinds[layer] {
-    case .attention: [.attention, .attentionOutput, .mlp, .down]
-    case .mamba: [.mamba, .mambaOutput, .mlp, .down]
-    }
+    let mixer: [LinearInput] =
+      switch configuration.layerKinds[layer] {
+      case .attention: [.attention, .attentionOutput]
+      case .mamba: [.mamba, .mambaOutput]
+      }
+    return mixer + [.mlp] + (configuration.intermediateSize > 0 ? [.down] : [])
+  }
+
+  /// The inputs that every expert has of its own.
+  static func ofExperts(_ configuration: ModelConfiguration) -> [LinearInput] {
+    configuration.experts == nil ? [] : [.experts, .expertDown]
   }
 
   /// Features of an input.
   func columnCount(_ configuration: ModelConfiguration) -> Int {
     switch self {
-    case .attention, .mlp, .mamba, .output: configuration.hiddenSize
+    case .attention, .mlp, .mamba, .output, .experts: configuration.hiddenSize
     case .attentionOutput: configuration.queryWidth
     case .down: configuration.intermediateSize
     case .mambaOutput: configuration.mamba!.innerSize
+    case .expertDown: configuration.experts?.intermediateSize ?? 0
     }
   }
 }
@@ -77,13 +89,14 @@ extension TensorRole {
     switch self {
     case .query, .key, .value, .queryKeyValue: .attention
     case .attentionOutput: .attentionOutput
-    case .gate, .up, .gateUp: .mlp
+    case .gate, .up, .gateUp, .expertGateUp: .mlp
     case .down: .down
     case .mambaInput: .mamba
     case .mambaOutput: .mambaOutput
+    case .expertDown: .expertDown
     case .output: .output
     case .embedding: tiedEmbeddings ? .output : nil
-    case .positions, .norm, .bias, .convolution, .stateSpace: nil
+    case .router, .positions, .norm, .bias, .convolution, .stateSpace: nil
     }
   }
 }

@@ -76,7 +76,9 @@ extension PreparedCalibration {
     case .unwanted: .unwanted
     case .impossible(let reason): .impossible(reason: reason)
     case .source(let source):
-      .done(origin: source.origin, idleColumns: calibrator?.statistics.idleColumns ?? [:])
+      .done(
+        origin: source.origin, idleColumns: calibrator?.statistics.idleColumns ?? [:],
+        rareExperts: calibrator?.statistics.rareExperts ?? [:])
     }
   }
 }

@@ -4,7 +4,7 @@ import TensorCore
 /// The mean square of every column of an input, over all tokens that were seen.
 struct SecondMoments {
   private var sums: [Double]
-  private var tokenCount = 0
+  private(set) var tokenCount = 0
 
   init(columns: Int) { sums = [Double](repeating: 0, count: columns) }
 
@@ -26,9 +26,27 @@ struct SecondMoments {
     tokenCount += input.tokenCount
   }
 
+  mutating func add(_ other: SecondMoments) {
+    for column in sums.indices { sums[column] += other.sums[column] }
+    tokenCount += other.tokenCount
+  }
+
   /// Rounded to float32, within its range.
-  var means: [Float] {
+  func means() -> [Float] {
     let count = Double(max(tokenCount, 1))
-    return sums.map { Float(min($0 / count, Double(Float.greatestFiniteMagnitude))) }
+    return sums.map { Self.rounded($0 / count) }
+  }
+
+  /// The same with some tokens more, whose squares are the means of `prior`; where that has seen
+  /// nothing, all columns count alike.
+  func means(prior: SecondMoments, of count: Double) -> [Float] {
+    zip(sums, prior.sums).map { sum, all in
+      let mean = prior.tokenCount > 0 ? all / Double(prior.tokenCount) : 1
+      return Self.rounded((sum + count * mean) / (Double(tokenCount) + count))
+    }
+  }
+
+  private static func rounded(_ mean: Double) -> Float {
+    Float(min(mean, Double(Float.greatestFiniteMagnitude)))
   }
 }

@@ -12,10 +12,16 @@ struct CompressedTensorsPlan {
   /// Modules that are not quantized, as config.json names them.
   private let ignored: [String]
 
-  /// - Throws: ``ExportError/unsupported(path:what:instead:)`` if a layer has 4 bits, or none has 8.
+  /// - Throws: ``ExportError/unsupported(path:what:instead:)`` if a layer has 4 bits or experts, or none
+  ///   has 8 bits.
   init(_ slab: Slab, _ tensors: [SlabTensor]) throws(ExportError) {
     func refusal(_ what: String, _ instead: String) -> ExportError {
       .unsupported(path: slab.path, what: what, instead: instead)
+    }
+    if tensors.contains(where: { TensorRole(tensorName: $0.name)?.isOfExperts == true }) {
+      throw refusal(
+        "the model is a mixture of experts, which is not written as compressed-tensors yet",
+        "write bf16 weights (--to safetensors)")
     }
     let layers = tensors.filter { Self.isLinear($0) }
     if let tensor = layers.first(where: \.encoding.hasCodebook) {

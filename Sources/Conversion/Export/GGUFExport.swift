@@ -71,6 +71,12 @@ public enum GGUFExport {
       throw refusal(
         "its Mamba2 layers have \(inner) features, and llama.cpp takes twice the hidden size only")
     }
+    guard configuration.experts == nil else {
+      throw ExportError.unsupported(
+        path: slab.path,
+        what: "the model is a mixture of experts, which is not written as GGUF yet",
+        instead: "--to safetensors writes all tensors")
+    }
     let expected = configuration.expectedTensors
     for (name, shape) in expected {
       guard let tensor = slab.tensor(named: name) else {

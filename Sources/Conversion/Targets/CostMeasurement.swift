@@ -49,13 +49,18 @@ public struct CostMeasurement: Sendable {
           entry, costs: Dictionary(uniqueKeysWithValues: EncodingCosts.candidates.map { ($0, 0) }))
       }
     }
+    let configuration = checkpoint.configuration
     let inputs =
-      calibration.isWanted ? ImportanceStatistics.expected(checkpoint.configuration) : []
+      calibration.isWanted
+      ? plans[0].steps.flatMap {
+        InputGroup.groups(of: $0, tiedEmbeddings: configuration.tiedEmbeddings)
+      }.filter(\.mayBeScaled) : []
     // Whether columns get scales is not known yet: the size must be possible in one of the two cases.
     do {
       _ = try costs(matrices, plans[0], scaled: [:]).choice(for: target)
     } catch {
-      let scaled = Dictionary(uniqueKeysWithValues: inputs.map { ($0.name, $0.columns) })
+      let scaled = Dictionary(
+        uniqueKeysWithValues: inputs.map { ($0.name, $0.input.columnCount(configuration)) })
       guard (try? costs(matrices, plans[0], scaled: scaled).choice(for: target)) != nil else {
         throw error
       }
@@ -123,7 +128,8 @@ public struct CostMeasurement: Sendable {
   private func plans() throws(ConversionError) -> [ConversionPlan] {
     var plans: [ConversionPlan] = []
     for encoding in EncodingCosts.candidates {
-      let uniform = Recipe(name: encoding.name, rules: [Recipe.Rule(encoding: encoding)])
+      let uniform = Recipe(
+        name: encoding.name, rules: [Recipe.unquantized, Recipe.Rule(encoding: encoding)])
       do throws(RecipeError) {
         plans.append(try ConversionPlan(checkpoint, recipe: uniform))
       } catch {
@@ -234,7 +240,10 @@ struct MeasurementState {
     let tied = checkpoint.configuration.tiedEmbeddings
     let groups = InputGroup.groups(of: step, tiedEmbeddings: tied).map(\.entries)
     let grouped = Set(groups.joined().map(\.tensor.name))
-    return groups + step.entries.filter { !grouped.contains($0.tensor.name) }.map { [$0] }
+    let others = step.entries.filter {
+      !grouped.contains($0.tensor.name) && $0.encoding?.isQuantized == true
+    }
+    return groups + others.map { [$0] }
   }
 
   /// Measures one step.
@@ -257,7 +266,7 @@ struct MeasurementState {
         let weighting = weightings.first { $0.group.contains(entry) }
         let name = entry.tensor.name
         let (weights, statistics) = try checkpoint.encode(
-          name, as: encoding, importance: weighting?.importance(of: entry) ?? [],
+          name, as: entry.encoding!, importance: weighting?.importance(of: entry) ?? [],
           columnScales: weighting?.scales, pool: pool, isCancelled: isCancelled)
         errors[name, default: [:]][encoding] = statistics
         if encoding == Sensitivity.base || encoding == Sensitivity.probe {

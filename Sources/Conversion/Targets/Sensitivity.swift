@@ -63,7 +63,7 @@ final class Sensitivity {
   ) throws(ConversionError) -> [String: Double] {
     let exact = try output(ofLayer: layer, base)
     var result: [String: Double] = [:]
-    for (name, probe) in probes.sorted(by: { $0.key < $1.key }) {
+    for (name, probe) in probes.sorted(by: { $0.key < $1.key }) where probe.encoding == Self.probe {
       let found = try output(ofLayer: layer, base.merging([name: probe]) { $1 })
       result[name] = relativeSquare(exact, found)
       if layer == checkpoint.configuration.layerCount - 1 { last.probed.append(found) }

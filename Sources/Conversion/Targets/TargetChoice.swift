@@ -79,7 +79,7 @@ public struct TargetChoice: Sendable {
   /// A recipe that says the same in few rules: for each role what most of its weights become, after the
   /// layers that are exceptions.
   public func recipe(named name: String) -> Recipe {
-    var rules: [Recipe.Rule] = []
+    var rules = Recipe.unquantizedRoles(in: costs.plan)
     let rows = rows
     for role in TensorRole.allCases {
       let own = rows.filter { $0.role == role }

@@ -6,7 +6,7 @@ struct TargetSizes {
   private let costs: EncodingCosts
   private let target: SizeTarget
   private let plan: ConversionPlan
-  /// Logical bytes of what no choice changes: vectors and column scales.
+  /// Logical bytes of what no choice changes: vectors, column scales, and what stays float32.
   private let fixedByteCount: Int
 
   init(_ costs: EncodingCosts, _ target: SizeTarget) {
@@ -14,7 +14,9 @@ struct TargetSizes {
     self.target = target
     plan = costs.plan
     fixedByteCount =
-      plan.entries.reduce(0) { $0 + ($1.role.isMatrix ? 0 : $1.logicalByteCount) }
+      plan.entries.reduce(0) {
+        $0 + ($1.encoding?.isQuantized == true ? 0 : $1.logicalByteCount)
+      }
       + 4 * costs.columnScaleCount
   }
 

@@ -6,6 +6,9 @@ public import TensorCore
 public struct ObservedInput {
   /// Which layers read them.
   public let kind: LinearInput
+  /// The expert whose layer it is, of ``LinearInput/experts`` and ``LinearInput/expertDown``: it sees
+  /// some of the tokens only.
+  public let expert: Int?
   /// Row t begins at `t · stride`.
   public let rows: UnsafePointer<Float>
   /// Floats from one row to the next.
@@ -84,12 +87,7 @@ public final class LayerPass {
       let plan = AttentionPlan([segment], shape: shape, threadCount: compute.pool.threadCount)
       let outcome = withoutActuallyEscaping(observe) { observe in
         var compute = compute
-        compute.observer = { kind, input, columns in
-          observe(
-            ObservedInput(
-              kind: kind, rows: input.pointer, stride: input.stride,
-              tokenCount: segment.tokens.count, columns: columns))
-        }
+        compute.observer = observe
         return Result { () throws(PassFailure) in
           try weights.layer.apply(
             to: [segment], place: 0, residualMultiplier: weights.residualMultiplier, plan: plan,
@@ -116,7 +114,8 @@ public final class LayerPass {
       compute.apply(norm, to: workspace.hidden, into: workspace.normalized)
       observe(
         ObservedInput(
-          kind: .output, rows: workspace.normalized.pointer, stride: workspace.normalized.stride,
+          kind: .output, expert: nil, rows: workspace.normalized.pointer,
+          stride: workspace.normalized.stride,
           tokenCount: segment.tokens.count, columns: shape.hiddenSize))
     }
   }

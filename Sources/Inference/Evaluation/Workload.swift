@@ -35,20 +35,33 @@ extension Model {
 }
 
 extension DecoderLayer {
+  /// Those that a token meets: of the experts as many as it is sent to.
   fileprivate var linears: [Linear] {
-    let inputs =
-      switch mlp.input {
-      case .plain(let up): [up]
-      case .separate(let gate, let up): [gate, up]
-      case .fused(let both): [both]
-      }
     let mixers =
       switch mixer {
-      case .attention(let attention):
-        attention.input.linears + [attention.output]
+      case .attention(let attention): attention.input.linears + [attention.output]
       case .mamba(let mamba): [mamba.input, mamba.output]
       }
-    return mixers + inputs + [mlp.down]
+    return mixers + (feedForward.mlp?.linears ?? []) + (feedForward.experts?.linears ?? [])
+  }
+}
+
+extension MLP {
+  fileprivate var linears: [Linear] {
+    switch input {
+    case .plain(let up): [up, down]
+    case .separate(let gate, let up): [gate, up, down]
+    case .fused(let both): [both, down]
+    }
+  }
+}
+
+extension Experts {
+  fileprivate var linears: [Linear] {
+    let used = (gateUp.prefix(usedCount) + down.prefix(usedCount)).map {
+      Linear(weight: $0, bias: nil)
+    }
+    return [router] + used
   }
 }
 

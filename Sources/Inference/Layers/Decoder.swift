@@ -13,7 +13,7 @@ struct DecoderLayer: Sendable {
   let inputNorm: Norm
   let mixer: Mixer
   let postAttentionNorm: Norm
-  let mlp: MLP
+  let feedForward: FeedForward
 
   /// Nil where tokens are mixed otherwise.
   var attention: Attention? {
@@ -44,7 +44,7 @@ struct DecoderLayer: Sendable {
     compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
 
     compute.apply(postAttentionNorm, to: hidden, into: normalized)
-    try mlp.apply(to: normalized, workspace: workspace, compute: compute, into: branch)
+    try feedForward.apply(to: normalized, workspace: workspace, compute: compute, into: branch)
     compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
   }
 }

@@ -13,7 +13,7 @@ public enum LinearInput: String, Sendable, CaseIterable {
   case attention
   /// Of the attention's output projection: the heads' results.
   case attentionOutput
-  /// Of gate and up: the normalized residual stream.
+  /// Of gate and up, and of the router: the normalized residual stream.
   case mlp
   /// Of down: the gated features.
   case down
@@ -21,6 +21,10 @@ public enum LinearInput: String, Sendable, CaseIterable {
   case mamba
   /// Of a Mamba2 layer's output projection: the gated and normalized heads.
   case mambaOutput
+  /// Of an expert's gate and up: what ``mlp`` is, of the tokens that it is sent.
+  case experts
+  /// Of an expert's down: the gated features.
+  case expertDown
   /// Of the output projection: the residual stream after the final norm.
   case output
 }
@@ -53,8 +57,8 @@ struct Compute {
   let pool: WorkerPool
   let precision: ActivationPrecision
   let tokenCount: Int
-  /// Called with every input of linear layers, `columns` features of each token, before it is used.
-  var observer: ((_ kind: LinearInput, _ input: Rows, _ columns: Int) -> Void)?
+  /// Called with every input of linear layers before it is used.
+  var observer: ((ObservedInput) -> Void)?
 
   /// `output[t] = norm(input[t])` for every token.
   func apply(_ norm: Norm, to input: Rows, into output: Rows) {
@@ -79,16 +83,19 @@ struct Compute {
   /// biases included.
   ///
   /// - Parameters:
-  ///   - kind: what the input is, for the observer.
+  ///   - kind: what the input is, for the observer; nil where that sees it elsewhere.
   ///   - activations: scratch. Loaded once where block size and column scales agree, as they do in
   ///     slabs that Quarry writes.
   /// - Throws: ``PassFailure``.
   func apply(
-    _ layers: [(linear: Linear, output: Rows)], to input: Rows, _ kind: LinearInput,
+    _ layers: [(linear: Linear, output: Rows)], to input: Rows, _ kind: LinearInput?,
     activations: Activations
   ) throws(PassFailure) {
-    if let observer, let columns = layers.first?.linear.weight.geometry.columns {
-      observer(kind, input, columns)
+    if let observer, let kind, let columns = layers.first?.linear.weight.geometry.columns {
+      observer(
+        ObservedInput(
+          kind: kind, expert: nil, rows: input.pointer, stride: input.stride,
+          tokenCount: tokenCount, columns: columns))
     }
     var rest = layers[...]
     while let first = rest.first?.linear.weight {

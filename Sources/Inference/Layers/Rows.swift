@@ -42,6 +42,8 @@ final class Workspace {
   /// What the heads of a Mamba2 layer give.
   let scanned: Rows
   let slots = AttentionSlots()
+  /// Nil for a model without experts.
+  let experts: ExpertWorkspace?
   /// Of the rotary angles at the tokens' positions.
   let cosines: Rows
   let sines: Rows
@@ -51,6 +53,7 @@ final class Workspace {
     self.tokenCapacity = tokenCapacity
     activations = Activations(
       maximumTokens: tokenCapacity, maximumColumns: shape.maximumColumns)
+    experts = ExpertWorkspace(shape: shape, tokenCapacity: tokenCapacity)
     let strides = Self.strides(shape)
     memory = AlignedBuffer(byteCount: strides.reduce(0, +) * tokenCapacity * 4)
     var next = memory.floats
@@ -81,7 +84,9 @@ final class Workspace {
 
   /// Bytes that a workspace takes.
   static func byteCount(shape: ModelShape, tokenCapacity: Int) -> Int {
-    let perToken = strides(shape).reduce(0, +) * 4 + shape.maximumColumns * 6
+    let perToken =
+      strides(shape).reduce(0, +) * 4 + shape.maximumColumns * 6
+      + ExpertWorkspace.byteCountPerToken(shape)
     return perToken * tokenCapacity
   }
 }

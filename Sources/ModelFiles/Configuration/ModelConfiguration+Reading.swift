@@ -13,7 +13,7 @@ extension ModelConfiguration {
     try Self.refuseUnsupported(fields, architecture)
     switch architecture {
     case .gptBigCode: try self.init(bigCode: fields)
-    case .granite, .llama, .graniteHybrid: try self.init(fields, architecture)
+    default: try self.init(fields, architecture)
     }
   }
 
@@ -32,10 +32,18 @@ extension ModelConfiguration {
       "num_attention_heads", fields.integer("num_attention_heads", in: 1...1 << 14))
     keyValueHeadCount =
       try fields.integer("num_key_value_heads", in: 1...1 << 14) ?? headCount
-    let intermediateKey =
-      architecture == .graniteHybrid ? "shared_intermediate_size" : "intermediate_size"
-    intermediateSize = try fields.require(
-      intermediateKey, fields.integer(intermediateKey, in: dimension))
+    experts =
+      architecture.mayHaveExperts
+      ? try ExpertConfiguration(fields, isOptional: architecture == .graniteHybrid) : nil
+    switch architecture {
+    case .graniteMoe: intermediateSize = 0
+    case .graniteMoeShared:
+      intermediateSize = try fields.integer("shared_intermediate_size", in: 0...1 << 22) ?? 0
+    default:
+      let key =
+        architecture == .graniteHybrid ? "shared_intermediate_size" : "intermediate_size"
+      intermediateSize = try fields.require(key, fields.integer(key, in: dimension))
+    }
     vocabularySize = try fields.require(
       "vocab_size", fields.integer("vocab_size", in: 1...1 << 24))
     contextLength = try fields.require(
@@ -54,7 +62,7 @@ extension ModelConfiguration {
     attentionBias = try fields.bool("attention_bias") ?? false
     mlpBias = try fields.bool("mlp_bias") ?? false
     tiedEmbeddings = try fields.bool("tie_word_embeddings") ?? false
-    hasFusedMLP = architecture == .graniteHybrid
+    hasFusedMLP = architecture.mayHaveExperts
 
     embeddingMultiplier = try fields.multiplier("embedding_multiplier") ?? 1
     residualMultiplier = try fields.multiplier("residual_multiplier") ?? 1
@@ -72,8 +80,8 @@ extension ModelConfiguration {
   // MARK: - Which model this is
 
   private static let supportedModels =
-    "GraniteForCausalLM, LlamaForCausalLM, GPTBigCodeForCausalLM, and GraniteMoeHybridForCausalLM"
-    + " without experts"
+    "GraniteForCausalLM, LlamaForCausalLM, GPTBigCodeForCausalLM, GraniteMoeForCausalLM,"
+    + " GraniteMoeSharedForCausalLM and GraniteMoeHybridForCausalLM"
 
   /// `model_type` decides, as in the published model code, and `architectures` must not contradict
   /// it with something that is not run.
@@ -88,6 +96,8 @@ extension ModelConfiguration {
     switch type {
     case "granite": return .granite
     case "llama": return .llama
+    case "granitemoe": return .graniteMoe
+    case "granitemoeshared": return .graniteMoeShared
     case "granitemoehybrid": return .graniteHybrid
     case "gpt_bigcode": return .gptBigCode
     case let type?:
@@ -125,13 +135,11 @@ extension ModelConfiguration {
       try fields.accept(key, only: [], supported: "null")
     }
     let zero: [JSONValue] = [.integer(0), .double(0)]
-    for key in ["num_local_experts", "num_experts", "n_routed_experts"] {
+    for key in ["num_local_experts", "num_experts", "n_routed_experts"]
+    where key != "num_local_experts" || !architecture.mayHaveExperts {
       try fields.accept(key, only: zero, supported: "0 (no mixture of experts)")
     }
-    if architecture == .graniteHybrid {
-      if fields["num_local_experts"] == nil {  // means 8 to the published model code
-        throw .missing(field: "num_local_experts")
-      }
+    if architecture.mayHaveExperts {
       try fields.accept("mlp_bias", only: [.bool(false)], supported: "false")
     }
   }
@@ -232,5 +240,12 @@ extension ModelConfiguration {
       }
     }
     return nil
+  }
+}
+
+extension ModelConfiguration.Architecture {
+  /// Whether layers may have experts; their MLP is then one that all tokens share.
+  fileprivate var mayHaveExperts: Bool {
+    self == .graniteMoe || self == .graniteMoeShared || self == .graniteHybrid
   }
 }

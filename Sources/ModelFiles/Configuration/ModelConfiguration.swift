@@ -5,15 +5,19 @@ public import TensorCore
 ///
 /// Field names are those of the published Granite configurations, in full words.
 public struct ModelConfiguration: Sendable, Equatable {
-  /// Families of checkpoints. They share one transformer block; the family decides what a missing
-  /// field means.
+  /// Families of checkpoints. They share one kind of layers; the family decides what a missing field
+  /// means.
   public enum Architecture: String, Sendable, CaseIterable {
     /// Dense Granite: 3.0 to 3.3, 4.1, 4.2.
     case granite = "GraniteForCausalLM"
     /// Llama: Granite Code 3b and 8b, granite-7b, SmolLM2.
     case llama = "LlamaForCausalLM"
-    /// Granite 4.0 without experts: attention in every layer (micro, 1b, 350m), or Mamba2 in most
-    /// (h-micro, h-1b, h-350m).
+    /// Granite 3.0 and 3.1 with experts in place of the MLP: 1b-a400m, 3b-a800m.
+    case graniteMoe = "GraniteMoeForCausalLM"
+    /// The same with an MLP that all tokens share.
+    case graniteMoeShared = "GraniteMoeSharedForCausalLM"
+    /// Granite 4.0: attention in every layer (micro, 1b, 350m), or Mamba2 in most (h-micro, h-1b, h-350m);
+    /// with experts besides (h-tiny, h-small).
     case graniteHybrid = "GraniteMoeHybridForCausalLM"
     /// GPT BigCode: Granite Code 20b and 34b.
     case gptBigCode = "GPTBigCodeForCausalLM"
@@ -39,8 +43,10 @@ public struct ModelConfiguration: Sendable, Equatable {
   public var keyValueHeadCount: Int
   /// Features of one head; even where positions are rotary.
   public var headSize: Int
-  /// Features inside the MLP.
+  /// Features inside the MLP, that all tokens share; 0 for a model with experts alone.
   public var intermediateSize: Int
+  /// Nil for a model without experts.
+  public var experts: ExpertConfiguration?
   /// Rows of the embedding; ids are below it.
   public var vocabularySize: Int
   /// Positions that the model was made for.
@@ -121,6 +127,12 @@ extension ModelConfiguration {
       for (name, shape) in mamba!.expectedTensors(hiddenSize: hiddenSize) { add(name, shape) }
     }
     add("post_attention_layernorm.weight", [hiddenSize])
+    if let experts {
+      add(experts.router, [experts.count, hiddenSize])
+      add(experts.gateUp, [experts.count, 2 * experts.intermediateSize, hiddenSize])
+      add(experts.down, [experts.count, hiddenSize, experts.intermediateSize])
+    }
+    if intermediateSize == 0 { return tensors }
     if hasFusedMLP {
       linear("shared_mlp.input_linear", 2 * intermediateSize, hiddenSize, bias: false)
       linear("shared_mlp.output_linear", hiddenSize, intermediateSize, bias: false)
@@ -132,7 +144,7 @@ extension ModelConfiguration {
     return tensors
   }
 
-  /// This configuration with ``hasFusedMLP`` as the tensors have it.
+  /// This configuration with ``hasFusedMLP`` and the names of experts as the tensors have them.
   ///
   /// The class named in config.json does not decide: dense Granite 4.0 models have been published
   /// under both classes, and the arithmetic is the same.
@@ -143,6 +155,10 @@ extension ModelConfiguration {
       result.hasFusedMLP = !mlpBias  // fused projections have no biases: the split ones are missed
     } else if hasTensor("model.layers.0.mlp.gate_proj.weight") {
       result.hasFusedMLP = false
+    }
+    result.experts?.naming = .parameters
+    if let names = result.experts, !hasTensor("model.layers.0." + names.gateUp) {
+      result.experts?.naming = .linear
     }
     return result
   }

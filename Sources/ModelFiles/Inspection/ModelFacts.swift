@@ -8,7 +8,12 @@ public struct ModelFacts: Sendable {
   public private(set) var contextLength: Int?
   public private(set) var layerCount: Int?
   public private(set) var hiddenSize: Int?
+  /// Of the MLP that all tokens share.
   public private(set) var intermediateSize: Int?
+  public private(set) var expertCount: Int?
+  /// Experts that a token is sent to.
+  public private(set) var usedExpertCount: Int?
+  public private(set) var expertIntermediateSize: Int?
   public private(set) var headCount: Int?
   public private(set) var keyValueHeadCount: Int?
   public private(set) var headSize: Int?
@@ -28,7 +33,16 @@ public struct ModelFacts: Sendable {
     contextLength = configuration?.contextLength ?? number("max_position_embeddings")
     layerCount = configuration?.layerCount ?? number("num_hidden_layers")
     hiddenSize = configuration?.hiddenSize ?? number("hidden_size")
-    intermediateSize = configuration?.intermediateSize ?? number("intermediate_size")
+    if let configuration {
+      intermediateSize = configuration.intermediateSize > 0 ? configuration.intermediateSize : nil
+      expertCount = configuration.experts?.count
+      usedExpertCount = configuration.experts?.usedCount
+      expertIntermediateSize = configuration.experts?.intermediateSize
+    } else {
+      intermediateSize = number("intermediate_size")
+      expertCount = number("num_local_experts")
+      usedExpertCount = expertCount == nil ? nil : number("num_experts_per_tok")
+    }
     headCount = configuration?.headCount ?? number("num_attention_heads")
     keyValueHeadCount =
       configuration?.keyValueHeadCount ?? number("num_key_value_heads") ?? headCount
@@ -49,6 +63,9 @@ public struct ModelFacts: Sendable {
     layerCount = number("block_count")
     hiddenSize = number("embedding_length")
     intermediateSize = number("feed_forward_length")
+    expertCount = number("expert_count")
+    usedExpertCount = number("expert_used_count")
+    expertIntermediateSize = number("expert_feed_forward_length")
     headCount = number("attention.head_count")
     headSize = number("attention.key_length") ?? quotient(hiddenSize, headCount)
     vocabularySize =

@@ -4,6 +4,9 @@ enum BenchmarkShape: String, CaseIterable {
   case twoBillion = "2b"
   /// Of granite-3.3-8b-instruct.
   case eightBillion = "8b"
+  /// Of granite-3.1-1b-a400m-instruct and granite-3.1-3b-a800m-instruct, mixtures of experts.
+  case expertsOneBillion = "1b-a400m"
+  case expertsThreeBillion = "3b-a800m"
   /// Of granite-4.0-h-1b.
   case hybridOneBillion = "h-1b"
 
@@ -25,6 +28,8 @@ enum BenchmarkShape: String, CaseIterable {
         "vocab_size": 49159, "rope_theta": 10000000.0, "attention_multiplier": 0.0078125,
         "logits_scaling": 16.0
         """
+      case .expertsOneBillion: Self.experts(32, hidden: 1024, heads: 16)
+      case .expertsThreeBillion: Self.experts(40, hidden: 1536, heads: 24)
       case .hybridOneBillion:
         """
         "architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid",
@@ -34,10 +39,28 @@ enum BenchmarkShape: String, CaseIterable {
         """
       }
     return """
-      {\(own), "num_hidden_layers": 40, "max_position_embeddings": 131072, "rms_norm_eps": 1e-05,
+      {\(own), "num_hidden_layers": \(layerCount), "max_position_embeddings": 131072, "rms_norm_eps": 1e-05,
       "hidden_act": "silu", "tie_word_embeddings": true, "embedding_multiplier": 12.0,
       "residual_multiplier": 0.22, "eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 0}
       """
+  }
+
+  private var layerCount: Int {
+    switch self {
+    case .expertsOneBillion: 24
+    case .expertsThreeBillion: 32
+    default: 40
+    }
+  }
+
+  private static func experts(_ count: Int, hidden: Int, heads: Int) -> String {
+    """
+    "architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe",
+    "hidden_size": \(hidden), "num_attention_heads": \(heads), "num_key_value_heads": 8,
+    "intermediate_size": 512, "num_local_experts": \(count), "num_experts_per_tok": 8,
+    "vocab_size": 49155, "rope_theta": 1500000.0, "attention_multiplier": 0.015625,
+    "logits_scaling": 6.0
+    """
   }
 
   /// Four of forty layers have attention, without positions.

@@ -33,7 +33,10 @@ struct Bench: ParsableCommand {
     help: "A slab or a config.json; without one, and without --shape, the bundled model Pebble.",
     completion: .file())
   var model: String?
-  @Option(help: "Random weights in the shape of Granite 3.3, 2b or 8b, or of Granite 4.0, h-1b.")
+  @Option(
+    help:
+      "Random weights in the shape of Granite 3.3, 2b or 8b, 3.1, 1b-a400m or 3b-a800m, or 4.0, h-1b."
+  )
   var shape: BenchmarkShape?
   @Option(help: "How random weights are encoded: a preset or a file (default: q4).")
   var recipe: RecipeArgument?

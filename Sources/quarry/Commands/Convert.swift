@@ -27,6 +27,7 @@ struct Convert: ParsableCommand {
         q8s   8-bit blocks of 32
         bf16  unquantized, bfloat16
         f32   unquantized, float32
+        Routers of experts stay float32 in those that quantize.
         FILE.yaml  rules of your own for tensors by name, role and layer (formats/recipes.md), as in
             base: q4
             rules:

@@ -48,7 +48,7 @@ extension ConversionReport {
   }
 
   private var calibrationOrigin: String? {
-    if case .done(let origin, _) = calibration { origin } else { nil }
+    if case .done(let origin, _, _) = calibration { origin } else { nil }
   }
 }
 

@@ -37,17 +37,20 @@ struct ConversionEstimate {
       scalings[encoding] = probe.scaling(encoding)
     }
     scaling = Self.sum(calibrated) { entry in
-      let rows = min(entry.tensor.shape[0], SpeedProbe.scalingRows)
-      return scalings[entry.encoding!].map { $0 * Double(rows * entry.tensor.shape[1]) }
+      let columns = entry.tensor.shape.last!
+      let rows = min(entry.tensor.elementCount / columns, SpeedProbe.scalingRows)
+      return scalings[entry.encoding!].map { $0 * Double(rows * columns) }
     }
-    let products = plan.layerEntries.reduce(0) { $0 + $1.tensor.elementCount }
+    let weights = plan.layerEntries.reduce(0) { $0 + $1.tensor.elementCount }
+    let products = plan.layerEntries.reduce(0) {
+      $0 + Double($1.tensor.elementCount) * $1.usedShare
+    }
     if calibration.tokenLimit == 0 || !plan.isQuantized {
       calibrating = 0
     } else if let rate = probe.calibrating(), let cost = probe.encoding(.q8b16) {
       // The layers are put into 8 bits first. What is no product is about as much as a quarter of it.
       calibrating =
-        cost.seconds(products)
-        + 1.25 * Double(products) * Double(calibration.tokenLimit) / rate
+        cost.seconds(weights) + 1.25 * products * Double(calibration.tokenLimit) / rate
     } else {
       calibrating = nil
     }

@@ -91,18 +91,22 @@ struct SpeedProbe {
   /// A model that is not larger than the matrices of the probe is measured as it is. Those of larger
   /// ones are streamed from memory, at a rate that depends on the encoding.
   func decoding(_ entries: [ConversionPlan.Entry]) -> Double? {
-    let total = entries.reduce(0) { $0 + $1.logicalByteCount }
+    func used(_ entry: ConversionPlan.Entry) -> Int {
+      Int(Double(entry.logicalByteCount) * entry.usedShare)
+    }
+    let total = entries.reduce(0) { $0 + used($1) }
     guard SystemMemory.availableByteCount ?? .max > 4 * Self.decodedByteCount else { return nil }
     if total <= Self.decodedByteCount {
-      let matrices = entries.enumerated().compactMap { place, entry in
-        PanelGeometry(rows: entry.tensor.shape[0], columns: entry.tensor.shape[1]).map {
-          RandomWeights.matrix($0, entry.encoding!, seed: UInt64(place), pool: pool)
+      let matrices = entries.enumerated().flatMap { place, entry in
+        let geometry = MatrixForm(shape: entry.tensor.shape)!.geometry  // of a model's ranges
+        return (0..<entry.usedMatrixCount).map { _ in
+          RandomWeights.matrix(geometry, entry.encoding!, seed: UInt64(place), pool: pool)
         }
       }
       return multiplying(matrices, tokens: 1, pool: pool).map { 1 / $0.reduce(0, +) }
     }
     var amounts: [BlockEncoding: Int] = [:]
-    for entry in entries { amounts[entry.encoding!, default: 0] += entry.logicalByteCount }
+    for entry in entries { amounts[entry.encoding!, default: 0] += used(entry) }
     var seconds = 0.0
     for (encoding, amount) in amounts {
       // The gate projection of granite-3.3-2b, or a part of it.

@@ -23,7 +23,7 @@ extension TensorView {
 
   private func facts(_ screen: Screen) -> String {
     var facts: [(String, String)] = [
-      ("shape", Format.shape(tensor.shape) + (tensor.shape.count == 2 ? " (rows × columns)" : "")),
+      ("shape", Format.shape(tensor.shape) + dimensions),
       (
         "role", tensor.role + (tensor.layer.map { ", layer \($0)" } ?? "")
       ),
@@ -62,6 +62,15 @@ extension TensorView {
         + screen.paragraph(value, indent: width + 4)
     }
     return ([screen.heading(tensor.name.shown)] + lines).joined(separator: "\n")
+  }
+
+  private var dimensions: String {
+    switch tensor.shape.count {
+    case 2: " (rows × columns)"
+    case 3 where TensorRole(rawValue: tensor.role)?.isOfExperts == true:
+      " (experts × rows × columns); rows are counted through all experts"
+    default: ""
+    }
   }
 
   private func streams(_ screen: Screen) -> String? {
@@ -148,7 +157,7 @@ extension TensorView {
     ])
     let size = matrix?.encoding.blockSize ?? 1
     table.rows = blocks.coarsest.map { block in
-      let end = min(block.column + size, tensor.shape[1])
+      let end = min(block.column + size, tensor.shape.last!)
       return [
         "\(block.row)", "\(block.column)…\(end - 1)", "\(block.scale)",
         Format.significant(Double(block.largestRounding)),

@@ -38,11 +38,22 @@ struct CalibrationOptions: ParsableArguments {
     case .unwanted: break
     case .impossible(let reason):
       Console.warn("no calibration, which costs quality at 4 bits: \(reason)")
-    case .done(_, let idle):
-      guard let worst = idle.max(by: { ($0.value, $1.key) < ($1.value, $0.key) }) else { return }
-      Console.warn(
-        "the calibration text left \(idle.values.reduce(0, +)) input columns idle, "
-          + "\(worst.value) of them in \(worst.key): their weights count little")
+    case .done(_, let idle, let rare):
+      if let worst = worst(idle) {
+        Console.warn(
+          "the calibration text left \(idle.values.reduce(0, +)) input columns idle, "
+            + "\(worst.value) of them in \(worst.key): their weights count little")
+      }
+      if let worst = worst(rare) {
+        Console.warn(
+          "\(rare.values.reduce(0, +)) experts saw few tokens of the calibration text, "
+            + "\(worst.value) of them in \(worst.key): they are weighed much as their layer's input"
+        )
+      }
     }
+  }
+
+  private static func worst(_ counts: [String: Int]) -> (key: String, value: Int)? {
+    counts.max { ($0.value, $1.key) < ($1.value, $0.key) }
   }
 }

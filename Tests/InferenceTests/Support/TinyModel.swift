@@ -9,12 +9,16 @@ struct TinyModel: WeightSource {
   var configuration: ModelConfiguration
   var vectors: [String: [Float]] = [:]
   var matrices: [String: WeightMatrix] = [:]
+  /// Of tensors of three dimensions.
+  var experts: [String: [WeightMatrix]] = [:]
   var shapes: [String: [Int]] = [:]
 
   let path = "tiny"
 
   func shape(ofTensor name: String) -> [Int]? { shapes[name] }
-  func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] { [matrices[name]!] }
+  func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] {
+    experts[name] ?? [matrices[name]!]
+  }
   func vector(named name: String) -> [Float] { vectors[name]! }
 
   /// Settings of a model most of whose layers are Mamba2, with odd sizes.
@@ -54,12 +58,15 @@ struct TinyModel: WeightSource {
         let mean: Float = name.contains("norm") ? 1 : 0
         vectors[name] = (0..<shape.reduce(1, *)).map { _ in random.normal() * 0.2 + mean }
       } else {
-        let encoding = encodings[matrices.count % encodings.count]
-        let geometry = PanelGeometry(rows: shape[0], columns: shape[1])!
-        matrices[name] =
+        let encoding = encodings[(matrices.count + experts.count) % encodings.count]
+        let form = MatrixForm(shape: shape)!
+        let deviation = 1 / Float(form.geometry.columns).squareRoot()
+        let made = (0..<form.count).map { _ in
           encoding == .f32
-          ? .packed(geometry) { _, _ in random.normal() / Float(shape[1]).squareRoot() }
-          : .random(geometry, encoding: encoding, using: &random)
+            ? WeightMatrix.packed(form.geometry) { _, _ in random.normal() * deviation }
+            : .random(form.geometry, encoding: encoding, using: &random)
+        }
+        if shape.count == 3 { experts[name] = made } else { matrices[name] = made[0] }
       }
     }
   }

@@ -10,7 +10,7 @@ import Testing
     (try? FileManager.default.contentsOfDirectory(
       atPath: Place.goldens.appending(path: "checkpoints").path))?.sorted() ?? []
 
-  @Test func thereAreGoldens() { #expect(Self.names.count >= 13) }
+  @Test func thereAreGoldens() { #expect(Self.names.count >= 21) }
 
   @Test(arguments: names) func opens(name: String) throws {
     let directory = Place.goldens.appending(path: "checkpoints/\(name)").path
@@ -21,7 +21,8 @@ import Testing
       let tensor = try #require(checkpoint.descriptor(named: name))
       #expect(tensor.shape == shape)
       if TensorRole(tensorName: name)?.isMatrix == true {
-        let matrix = try checkpoint.matrix(named: name)
+        let matrix = try checkpoint.rows(named: name)
+        #expect(try checkpoint.matrices(named: name).count == (shape.count == 3 ? shape[0] : 1))
         var row = [Float](repeating: 0, count: matrix.columns)
         let values = try checkpoint.values(named: name)
         for index in [0, matrix.rows - 1] {
@@ -50,6 +51,12 @@ import Testing
     #expect(hybrid.hasFusedMLP)
     #expect(hybrid.usesRotaryPositions)
     #expect(hybrid.ropeTheta == 1_500_000)
+    let moe = try configuration("moe")
+    #expect(moe.experts == ExpertConfiguration(count: 32, usedCount: 8, intermediateSize: 24))
+    #expect(moe.intermediateSize == 0 && moe.architecture == .graniteMoe)
+    #expect(try configuration("moe-dialect5").experts?.naming == .parameters)
+    let shared = try configuration("moe-shared")
+    #expect(shared.intermediateSize == 56 && shared.hasFusedMLP && shared.experts?.count == 10)
     let llama = try configuration("llama-biases")
     #expect(llama.attentionBias && llama.mlpBias)
     #expect(llama.headSize == 80)

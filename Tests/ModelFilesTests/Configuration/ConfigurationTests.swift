@@ -83,6 +83,67 @@ import Testing
     #expect(!silent.usesRotaryPositions)
   }
 
+  static let llama = """
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama"
+    """
+  static let experts = """
+    "architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe",
+    "num_local_experts": 40, "num_experts_per_tok": 8, "intermediate_size": 512
+    """
+
+  @Test func mixturesOfExperts() throws {
+    let model = try Self.read(Self.experts)
+    let experts = try #require(model.experts)
+    #expect(experts.count == 40 && experts.usedCount == 8 && experts.intermediateSize == 512)
+    #expect(model.architecture == .graniteMoe && model.intermediateSize == 0)
+    #expect(model.expectedTensors.count == 9 * 40 + 2)
+    let prefix = "model.layers.39.block_sparse_moe."
+    let shapes = Dictionary(uniqueKeysWithValues: model.expectedTensors.map { ($0.name, $0.shape) })
+    #expect(shapes[prefix + "router.layer.weight"] == [40, 2048])
+    #expect(shapes[prefix + "input_linear.weight"] == [40, 1024, 2048])
+    #expect(shapes[prefix + "output_linear.weight"] == [40, 2048, 512])
+
+    // Missing fields mean what the published model code says.
+    let silent = try Self.read(
+      Self.experts + ", \"num_local_experts\": null, \"num_experts_per_tok\": null")
+    #expect(silent.experts?.count == 8 && silent.experts?.usedCount == 2)
+    #expect(try Self.read().experts == nil)
+
+    let shared = try Self.read(
+      Self.experts + ", \"model_type\": \"granitemoeshared\", \"shared_intermediate_size\": 96")
+    #expect(shared.architecture == .graniteMoeShared && shared.intermediateSize == 96)
+    #expect(shared.expectedTensors.count == 11 * 40 + 2)
+    let alone = try Self.read(Self.experts + ", \"model_type\": \"granitemoeshared\"")
+    #expect(alone.intermediateSize == 0 && alone.expectedTensors.count == 9 * 40 + 2)
+    let hybrid = try Self.read(
+      Self.hybrid + ", \"layer_types\": [\"attention\", \"attention\"], "
+        + "\"num_local_experts\": 62, \"num_experts_per_tok\": 6, \"intermediate_size\": 512")
+    #expect(hybrid.experts?.count == 62 && hybrid.intermediateSize == 4096)
+    #expect(hybrid.expectedTensors.count == 11 * 2 + 2)
+  }
+
+  /// transformers 5 saves experts under names of its own.
+  @Test func namesOfExperts() throws {
+    let model = try Self.read(Self.experts)
+    let fifth = model.resolved { $0.hasSuffix("block_sparse_moe.experts.gate_up_proj") }
+    let names = Set(fifth.expectedTensors.map(\.name))
+    for name in ["router.weight", "experts.gate_up_proj", "experts.down_proj"] {
+      #expect(names.contains("model.layers.3.block_sparse_moe." + name))
+    }
+    #expect(fifth.resolved { $0.hasSuffix("input_linear.weight") } == model)
+    for (name, role) in zip(
+      ["router", "gateUp", "down"], [TensorRole.router, .expertGateUp, .expertDown])
+    {
+      for experts in [model.experts!, fifth.experts!] {
+        let path =
+          ["router": experts.router, "gateUp": experts.gateUp, "down": experts.down][name]!
+        #expect(TensorRole(tensorName: "model.layers.0." + path) == role)
+      }
+    }
+    #expect(
+      TensorRole(tensorName: "model.layers.0.shared_mlp.output_linear.weight") == .down)
+  }
+
   @Test func llamaHasNoMultipliers() throws {
     let model = try Self.read(
       """
@@ -110,8 +171,11 @@ import Testing
 
   /// Changes, and words that the error must contain.
   static let refused: [(String, [String])] = [
-    ("\"architectures\": [\"GraniteMoeForCausalLM\"]", ["GraniteMoeForCausalLM", "supported"]),
-    ("\"model_type\": \"granitemoe\"", ["granitemoe", "GraniteForCausalLM"]),
+    (
+      "\"architectures\": [\"GraniteSwitchForCausalLM\"]",
+      ["GraniteSwitchForCausalLM", "supported"]
+    ),
+    ("\"model_type\": \"granite_switch\"", ["granite_switch", "GraniteForCausalLM"]),
     ("\"architectures\": [\"GraniteModel\"]", ["GraniteModel"]),
     ("\"architectures\": null, \"model_type\": null", ["model_type", "missing"]),
     ("\"architectures\": 3", ["architectures", "array of strings"]),
@@ -164,7 +228,6 @@ import Testing
     ("\"eos_token_id\": [0, \"x\"]", ["eos_token_id", "\"x\""]),
     ("\"eos_token_id\": -2", ["eos_token_id"]),
     (hybrid, ["layer_types", "missing"]),
-    (hybrid + ", \"num_local_experts\": null", ["num_local_experts", "missing"]),
     (
       hybrid + ", \"layer_types\": [\"mamba\", \"mamba\"]",
       ["layer_types", "no layer with attention"]
@@ -182,6 +245,14 @@ import Testing
     (mamba + ", \"mamba_proj_bias\": true", ["mamba_proj_bias", "true"]),
     (mamba + ", \"time_step_limit\": [0, 0.1]", ["time_step_limit", "0.1"]),
     ("\"layer_types\": [\"mamba\"]", ["layer_types", "mamba"]),
+    (llama + ", \"num_local_experts\": 4", ["num_local_experts", "4"]),
+    (experts + ", \"num_local_experts\": 0", ["num_local_experts", "0", "1 to 4096"]),
+    (experts + ", \"num_local_experts\": 4097", ["num_local_experts", "4097"]),
+    (experts + ", \"num_experts_per_tok\": 41", ["num_experts_per_tok", "41", "1 to 40"]),
+    (experts + ", \"num_experts_per_tok\": 0", ["num_experts_per_tok", "0"]),
+    (experts + ", \"intermediate_size\": null", ["intermediate_size", "missing"]),
+    (experts + ", \"n_routed_experts\": 4", ["n_routed_experts"]),
+    (experts + ", \"mlp_bias\": true", ["mlp_bias"]),
     (hybrid + ", \"mlp_bias\": true", ["mlp_bias"]),
     (hybrid + ", \"normalization_function\": \"layernorm\"", ["layernorm"]),
     (

@@ -1,0 +1,106 @@
+import TensorCore
+
+/// A mixture of experts: a router sends each token to a few of many small MLPs, whose results are
+/// summed up by weight (Shazeer et al., "Outrageously large neural networks", 2017; the softmax is over
+/// the chosen experts only).
+struct Experts: Sendable {
+  let router: Linear
+  /// Of each expert the rows of gate, then those of up.
+  let gateUp: [WeightMatrix]
+  let down: [WeightMatrix]
+  /// Experts that a token is sent to.
+  let usedCount: Int
+  let intermediateSize: Int
+
+  /// - Parameter isObserved: whether the router is the one that shows the input to the observer.
+  /// - Throws: ``PassFailure``.
+  func apply(
+    to input: Rows, isObserved: Bool, workspace: Workspace, compute: Compute, into result: Rows
+  ) throws(PassFailure) {
+    let scratch = workspace.experts!
+    let (gate, output) = (scratch.gateUp, scratch.output)
+    try compute.apply(
+      [(router, scratch.logits)], to: input, isObserved ? .mlp : nil,
+      activations: workspace.activations)
+    scratch.routing.route(
+      scratch.logits, tokenCount: compute.tokenCount, count: gateUp.count, used: usedCount,
+      pool: compute.pool)
+
+    try multiply(gateUp, input, source: scratch.routing.tokens, .experts, scratch, compute, gate)
+    let up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
+    // A few rows are quicker done than handed out.
+    compute.pool.parallelRanges(scratch.routing.tokens.count, minimum: 16) { rows in
+      for row in rows {
+        compute.kernels.gatedSilu(
+          gate: gate[row], up: up[row], count: intermediateSize, output: gate[row])
+      }
+    }
+    try multiply(down, gate, source: nil, .expertDown, scratch, compute, output)
+    sum(output, by: scratch.routing, compute: compute, into: result)
+  }
+
+  /// Products of every touched expert's matrix with its rows.
+  ///
+  /// - Parameter source: for every row that of `input`; nil for the same.
+  private func multiply(
+    _ matrices: [WeightMatrix], _ input: Rows, source: [Int]?, _ kind: LinearInput,
+    _ scratch: ExpertWorkspace, _ compute: Compute, _ output: Rows
+  ) throws(PassFailure) {
+    let (routing, activations) = (scratch.routing, scratch.activations)
+    if let observer = compute.observer {
+      let columns = matrices[0].geometry.columns
+      show(kind, input, source: source, scratch, columns: columns, to: observer)
+    }
+    do throws(NonFiniteActivation) {
+      try activations.load(
+        input.pointer, source: source, batches: routing.batches, inputStride: input.stride,
+        for: matrices[0], precision: compute.precision, kernels: compute.kernels,
+        pool: compute.pool)
+    } catch {
+      throw PassFailure(row: routing.tokens[error.token], reason: .activation)
+    }
+    let products = zip(routing.experts, routing.batches).map { expert, rows in
+      Kernels.Product(
+        matrices[expert], batch: rows, output: output.pointer, outputStride: output.stride)
+    }
+    compute.kernels.multiply(products, activations, pool: compute.pool)
+  }
+
+  /// Shows the observer the rows of each expert, gathered where its results will be.
+  private func show(
+    _ kind: LinearInput, _ input: Rows, source: [Int]?, _ scratch: ExpertWorkspace, columns: Int,
+    to observer: (ObservedInput) -> Void
+  ) {
+    var rows = input
+    if let source {
+      rows = scratch.output
+      for (row, token) in source.enumerated() {
+        rows[row].update(from: input[token], count: columns)
+      }
+    }
+    for (expert, batch) in zip(scratch.routing.experts, scratch.routing.batches) {
+      observer(
+        ObservedInput(
+          kind: kind, expert: expert, rows: rows[batch.lowerBound], stride: rows.stride,
+          tokenCount: batch.count, columns: columns))
+    }
+  }
+
+  /// `result[t]` = the sum of what the token's experts made of it, by weight, experts ascending.
+  private func sum(_ output: Rows, by routing: Routing, compute: Compute, into result: Rows) {
+    let count = padded(down[0].geometry.rows)
+    compute.pool.parallelFor(compute.tokenCount) { token in
+      let first = token * usedCount
+      withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: usedCount) { rows in
+        for rank in 0..<usedCount {
+          rows.initializeElement(at: rank, to: UnsafePointer(output[routing.rows[first + rank]]))
+        }
+        routing.weights.withUnsafeBufferPointer { weights in
+          compute.kernels.mix(
+            UnsafeBufferPointer(rows), weights: weights.baseAddress! + first, count: count,
+            output: result[token])
+        }
+      }
+    }
+  }
+}
