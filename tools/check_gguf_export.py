@@ -36,9 +36,12 @@ def check_blocks(quantized: Path, f32: Path) -> bool:
         source |= float_tensors(path)
     names = {"token_embd.weight": "model.embed_tokens.weight",
              "blk.0.ffn_down.weight": "model.layers.0.mlp.down_proj.weight",
-             "blk.1.attn_output.weight": "model.layers.1.self_attn.o_proj.weight"}
+             "blk.1.attn_output.weight": "model.layers.1.self_attn.o_proj.weight",
+             "blk.1.ssm_in.weight": "model.layers.1.mamba.in_proj.weight"}
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(quantized).tensors}
     for name, original in names.items():
+        if original not in source:
+            continue
         values = np.ascontiguousarray(source[original])
         blocks = np.empty(values.size // 32 * 34, np.uint8)
         quantize(values.ctypes.data, blocks.ctypes.data, values.size)

@@ -69,7 +69,8 @@ struct Convert: ParsableCommand {
                          and slab_bytes_at_most (apart by what compression may save);
                          disk_bytes_needed, disk_bytes_free, journal_bytes_at_most;
                          memory_bytes_available, and memory with an object for each context and kv
-                         (f32, f16, q8): cache_bytes, total_bytes; threads, estimated_seconds,
+                         (f32, f16, q8): cache_bytes, state_bytes (of Mamba2 layers),
+                         total_bytes; threads, estimated_seconds,
                          estimated_decode_tokens_per_second_at_most; and problem: why a conversion
                          would fail, or null
         event "error"    message: what ended the work; the exit code is not 0
