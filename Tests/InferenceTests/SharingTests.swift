@@ -90,6 +90,30 @@ import Testing
     #expect(received == expected)
   }
 
+  /// What continuations are worth, token by token, whatever else is asked for.
+  @Test(arguments: [[:], TinyModel.hybrid])
+  func continuationsAreScored(settings: [String: JSONValue]) throws {
+    let model = try TinyModel(settings).model(kernels: kernels)
+    let prompt = randomTokens(40, seed: 9)
+    let continuations: [[Int32]] = [[5], [7, 8, 9], [5, 6], [7]]
+    let session = try Session(model: model)
+    let scores = try session.scores(of: continuations, after: prompt)
+    #expect(session.tokens == prompt)
+    for (score, continuation) in zip(scores, continuations) {
+      let logits = try Session(model: model).allLogits(appending: prompt + continuation)
+      var expected = 0.0
+      for (index, token) in continuation.enumerated() {
+        logits[prompt.count - 1 + index].withUnsafeBufferPointer {
+          expected += TokenLogprobs(token, top: 0, logits: $0).logprob
+        }
+      }
+      #expect(score.tokens == continuation && score.logprob == expected)
+    }
+    #expect(throws: InferenceError.emptyPrompt) { try session.scores(of: [[1]], after: []) }
+    let next = try session.logits(appending: [3])
+    #expect(next == (try Session(model: model).logits(appending: prompt + [3])))
+  }
+
   @Test func logprobsAreThoseOfTheLogits() {
     let logits: [Float] = [1, 3, -2, 3, 0.5, 3]
     logits.withUnsafeBufferPointer { logits in

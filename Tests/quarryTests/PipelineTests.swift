@@ -31,6 +31,29 @@ let quarry = Program(product: "quarry")
     }
   }
 
+  /// Given continuations are scored; all one-token ones together would have probability 1.
+  @Test func scoresContinuations() throws {
+    try withSlab { slab, _ in
+      let arguments = ["generate", slab, "-p", "Is granite a rock?", "--score"]
+      let answer = try JSONValue(
+        parsing: Array(try quarry.run(arguments + ["Yes,No,Granite is", "--json"]).output.utf8))
+      let rows = try #require(answer.array)
+      #expect(rows.map { $0["text"]?.string } == ["Yes", "No", "Granite is"])
+      let shares = rows.compactMap { $0["share"]?.double }
+      #expect(abs(shares.reduce(0, +) - 1) < 1e-9)
+      let probabilities = rows.compactMap { $0["probability"]?.double }
+      #expect(probabilities.allSatisfy { 0 < $0 && $0 < 1 } && probabilities.reduce(0, +) <= 1)
+      for (share, probability) in zip(shares, probabilities) {
+        #expect(abs(share - probability / probabilities.reduce(0, +)) < 1e-9)
+      }
+      let table = try quarry.run(arguments + ["Yes,No"])
+      #expect(table.output.split(separator: "\n").count == 3 && table.errors.isEmpty)
+      for wrong in [["Yes,"], ["Yes,No", "--stats"]] {
+        #expect(try quarry.run(arguments + wrong).status == 64)
+      }
+    }
+  }
+
   @Test func bothProfilesAreTheSameModel() throws {
     try withSlab { slab, directory in
       let ship = directory.appending(path: "ship.slab").path

@@ -2,6 +2,7 @@ import ArgumentParser
 import Inference
 import JSON
 import ModelFiles
+import TensorCore
 import Tokenization
 
 struct Generate: ParsableCommand {
@@ -12,12 +13,17 @@ struct Generate: ParsableCommand {
       template's first special token is taken as it is, and so is every prompt with --raw or for a \
       model without a template. The text streams to standard output, figures to standard error.
 
+      With --score nothing is generated. Each given continuation is shown with its share of the \
+      probability of all that are given, its own probability, and the logarithm of that. It follows \
+      the prompt as it stands, spaces included.
+
       EXAMPLES
         quarry generate -p "What is granite?"
         quarry generate granite.slab -p "Name three rocks." --temperature 0
         quarry generate granite.slab -f notes.txt --system "One sentence, please."
         quarry generate granite.slab -f notes.txt --stats
         quarry generate granite.slab --messages chat.json --documents docs.json --seed 7
+        quarry generate guardian.slab --messages chat.json --score "Yes,No"
         echo "Once upon a time" | quarry generate granite.slab --raw --max-tokens 100
       """)
 
@@ -34,7 +40,12 @@ struct Generate: ParsableCommand {
   var raw = false
   @Flag(help: "Show on standard error what the run took, beside what the machine could do at best.")
   var stats = false
-  @Flag(help: "Show --stats as a line of JSON.")
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Tell how likely these texts follow, instead of generating.", valueName: "text,text…"))
+  var score: String?
+  @Flag(help: "Show --stats or --score as a line of JSON.")
   var json = false
   @OptionGroup var template: TemplateOptions
   @OptionGroup var engine: EngineOptions
@@ -47,8 +58,16 @@ struct Generate: ParsableCommand {
     if messages != nil, system != nil {
       throw ValidationError("Put the system message into the file of --messages.")
     }
-    if json, !stats {
-      throw ValidationError("--json is for --stats.")
+    if json, !stats, score == nil {
+      throw ValidationError("--json is for --stats and --score.")
+    }
+    if let score {
+      if stats {
+        throw ValidationError("--stats is for what is generated; --score generates nothing.")
+      }
+      if score.split(separator: ",", omittingEmptySubsequences: false).contains("") {
+        throw ValidationError("--score takes texts between commas, as in \"Yes,No\".")
+      }
     }
     if raw, messages != nil || system != nil {
       throw ValidationError("--raw takes a prompt, not --messages or --system.")
@@ -61,6 +80,7 @@ struct Generate: ParsableCommand {
     let tokens = try model.requireTokenizer().encode(try promptText(for: model))
     let session = try engine.makeSession(model)
     Interrupt.watch()
+    if let score { return try show(score, after: tokens, in: session) }
     let asked = ContinuousClock.now
     let summary = try Streaming.run(
       try Generator(
@@ -72,6 +92,42 @@ struct Generate: ParsableCommand {
       Console.note(json ? statistics.json.serialized() : statistics.text)
     }
     if summary.finishReason == .cancelled { throw Interrupt.exitCode }
+  }
+
+  private func show(_ list: String, after prompt: [TokenID], in session: Session) throws {
+    session.isCancelled = { Interrupt.isRequested }
+    let texts = list.split(separator: ",").map(String.init)
+    let tokenizer = try session.model.requireTokenizer()
+    let scores: [ContinuationScore]
+    do {
+      scores = try session.scores(of: try texts.map { try tokenizer.encode($0) }, after: prompt)
+    } catch is CancellationError {
+      throw Interrupt.exitCode
+    }
+    let probabilities = scores.map { PortableMath.exp($0.logprob) }
+    let sum = probabilities.reduce(0, +)
+    let rows = zip(texts, zip(scores, probabilities)).map { text, found in
+      (text, share: sum > 0 ? found.1 / sum : 0, found.1, found.0.logprob)
+    }
+    if json {
+      let array = rows.map { text, share, probability, logprob in
+        JSONValue.object([
+          "text": .string(text), "share": .double(share), "probability": .double(probability),
+          "logprob": .double(logprob),
+        ])
+      }
+      try Console.write(JSONValue.array(array).serialized() + "\n")
+      return
+    }
+    let table = Format.table(
+      ["continuation", "share", "probability", "logprob"],
+      rows.map { text, share, probability, logprob in
+        [
+          text.shown, Format.decimal(share, 4), Format.decimal(probability, 6),
+          Format.decimal(logprob, 3),
+        ]
+      }, right: [1, 2, 3])
+    try Console.write(table + "\n")
   }
 
   private func promptText(for model: Model) throws -> String {
