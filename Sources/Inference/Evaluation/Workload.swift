@@ -12,6 +12,12 @@ public struct Workload: Sendable, Equatable {
   public let cacheBytesPerPosition: Int
   /// Bytes of the states of recurrent layers; a decoded token reads and writes them.
   public let stateByteCount: Int
+
+  /// Bytes that decoding one token moves: weights, keys and values of the `positions` before it, and the
+  /// states, which are read and written.
+  public func decodedByteCount(positions: Double) -> Double {
+    Double(weightByteCount + 2 * stateByteCount) + positions * Double(cacheBytesPerPosition)
+  }
 }
 
 extension Model {

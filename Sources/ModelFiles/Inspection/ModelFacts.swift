@@ -48,10 +48,8 @@ public struct ModelFacts: Sendable {
       configuration?.keyValueHeadCount ?? number("num_key_value_heads") ?? headCount
     headSize = configuration?.headSize ?? number("head_dim") ?? quotient(hiddenSize, headCount)
     vocabularySize = configuration?.vocabularySize ?? number("vocab_size")
-    cacheElementCount = Self.product(
-      configuration?.layerKinds.count { $0 == .attention } ?? layerCount, keyValueHeadCount,
-      headSize,
-      2)
+    let cachedLayers = configuration?.layerKinds.count { $0 == .attention } ?? layerCount
+    cacheElementCount = Self.product(cachedLayers, keyValueHeadCount, headSize, 2)
   }
 
   init(_ file: GGUFFile) {

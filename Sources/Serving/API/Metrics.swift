@@ -45,7 +45,9 @@ enum Metrics {
     add("sequences_running", "gauge", "Sequences that run.", \.running)
     add("sequences_waiting", "gauge", "Sequences that wait for a slot.", \.waiting)
     add("slots", "gauge", "Sequences that can run.", \.slots)
-    add("kv_cache_tiles", "gauge", "Tiles of 256 positions in use.", \.cacheTiles)
+    add(
+      "kv_cache_tiles", "gauge",
+      "Tiles of 256 positions in use; states of Mamba2 layers count as such.", \.cacheTiles)
     add(
       "kv_cache_tiles_limit", "gauge", "Tiles of 256 positions that there may be.",
       \.cacheTileLimit)

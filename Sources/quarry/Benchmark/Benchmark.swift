@@ -58,9 +58,7 @@ struct Benchmark {
   func decode(depth: Int, in session: Session) throws -> BenchmarkFigure {
     let prompt = tokens(max(1, depth))
     let positions = Double(prompt.count) + Double(Self.decodedTokens + 1) / 2
-    let byteCount =
-      Double(workload.weightByteCount + 2 * workload.stateByteCount)
-      + positions * Double(workload.cacheBytesPerPosition)
+    let byteCount = workload.decodedByteCount(positions: positions)
     session.reset()
     return try measure(.decode, tokens: Self.decodedTokens, depth: depth) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
@@ -95,7 +93,7 @@ struct Benchmark {
         model: model, contextLength: min(limit, model.configuration.contextLength),
         cacheType: cacheType)
     }
-    let byteCount = Double(workload.weightByteCount + 2 * workload.stateByteCount)
+    let byteCount = workload.decodedByteCount(positions: 0)
     let pairs = try PairedRates(repetitions) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
     } run: {

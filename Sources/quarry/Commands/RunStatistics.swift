@@ -10,7 +10,9 @@ struct RunStatistics {
   let firstTokenSeconds: Double
   let summary: GenerationSummary
   let weightBytesPerToken: Int
+  /// Of keys and values, and of the state of recurrent layers.
   let cacheByteCount: Int
+  private let hasState: Bool
   /// The most that the process ever had in memory, before the ceilings were measured.
   let peakByteCount: Int?
   /// Bytes per second at which all threads read memory.
@@ -37,16 +39,16 @@ struct RunStatistics {
     firstTokenSeconds = (asked - Quarry.start + summary.prefillTime) / .seconds(1)
     peakByteCount = SystemMemory.peakByteCount
     cacheByteCount = session.cacheByteCount
+    hasState = session.hasState
     let workload = model.workload(cacheType: session.cacheType)
     weightBytesPerToken = workload.weightByteCount
     readBandwidth = Ceilings.readBandwidth(pool: model.pool, byteCount: 512 << 20)
     int8Peak = (0..<3).compactMap { _ in Ceilings.int8Rate(pool: model.pool) }.max()
     // A decoded token reads the positions before it: on average, all but half of the answer.
     let positions = Double(session.position) - Double(summary.completionTokens) / 2
-    let bytesPerToken =
-      Double(workload.weightByteCount) + positions * Double(workload.cacheBytesPerPosition)
     decodeShare =
-      summary.decodeRate > 0 ? summary.decodeRate * bytesPerToken / readBandwidth : nil
+      summary.decodeRate > 0
+      ? summary.decodeRate * workload.decodedByteCount(positions: positions) / readBandwidth : nil
     prefillShare = int8Peak.map {
       summary.prefillRate * 2 * Double(workload.linearWeightCount) / $0
     }
@@ -86,8 +88,8 @@ struct RunStatistics {
       \(Format.decimal(summary.prefillRate, 1)) tokens/s\(share(prefillShare, of: peak))
       answer       \(summary.completionTokens) tokens at \(Format.decimal(summary.decodeRate, 1)) \
       tokens/s\(share(decodeShare, of: bandwidth))
-      memory       \(peakByteCount.map(Format.bytes) ?? "unknown") at most, of it KV cache \
-      \(Format.bytes(cacheByteCount)); \(Format.bytes(weightBytesPerToken)) of weights for a token
+      memory       \(peakByteCount.map(Format.bytes) ?? "unknown") at most, of it \
+      \(hasState ? "KV cache and state" : "KV cache") \(Format.bytes(cacheByteCount)); \(Format.bytes(weightBytesPerToken)) of weights for a token
       """
   }
 }

@@ -14,7 +14,7 @@ struct ServingOptions: ParsableArguments {
   var context: Int?
   @Option(
     help: ArgumentHelp(
-      "Memory of the KV cache of all sequences: 4GiB (default: what all slots can use, at most three "
+      "Memory of the KV cache, and of states, of all sequences: 4GiB (default: what all slots can use, at most three "
         + "quarters of the memory that is available).", valueName: "size"))
   var kvMemory: FileSize?
   @OptionGroup var runtime: RuntimeOptions
