@@ -34,9 +34,10 @@ struct Bench: ParsableCommand {
     completion: .file())
   var model: String?
   @Option(
-    help:
-      "Random weights in the shape of Granite 3.3, 2b or 8b, 3.1, 1b-a400m or 3b-a800m, or 4.0, h-1b."
-  )
+    help: """
+      Random weights in the shape of Granite 3.3 (2b, 8b), 3.1 (1b-a400m, 3b-a800m) or 4.0 (h-350m, \
+      h-1b, h-micro, h-tiny).
+      """)
   var shape: BenchmarkShape?
   @Option(help: "How random weights are encoded: a preset or a file (default: q4).")
   var recipe: RecipeArgument?
