@@ -55,6 +55,19 @@ extension ConversionPlan {
     }
   }
 
+  /// Stored bytes that a decoded token reads: matrices, of the experts as many as it is sent to, and what
+  /// is no matrix.
+  public var decodedByteCount: Int {
+    (decodedEntries + entries.filter { !$0.role.isMatrix }).reduce(0) { $0 + $1.usedByteCount }
+  }
+
+  /// Weights of the decoder layers' matrices that a token is multiplied with.
+  public var multipliedWeightCount: Int {
+    layerEntries.reduce(0) {
+      $0 + $1.tensor.elementCount / $1.tensor.matrixCount * $1.usedMatrixCount
+    }
+  }
+
   /// Matrices of the decoder layers, which a calibration text runs through.
   public var layerEntries: [Entry] { entries.filter { $0.layer != nil && $0.role.isMatrix } }
 }

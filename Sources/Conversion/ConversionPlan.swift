@@ -44,6 +44,10 @@ public struct ConversionPlan: Sendable {
 
     /// Part of the tensor that a token needs.
     public var usedShare: Double { Double(usedMatrixCount) / Double(tensor.matrixCount) }
+    /// Bytes of that part.
+    public var usedByteCount: Int {
+      encoding == nil ? logicalByteCount : logicalByteCount / tensor.matrixCount * usedMatrixCount
+    }
   }
 
   /// One for each layer, ascending; then vectors, output, embedding, those that there are.

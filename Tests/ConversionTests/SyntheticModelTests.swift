@@ -52,6 +52,36 @@ import Testing
     }
   }
 
+  /// The same files but for the weights, which are zeros that nobody wrote.
+  @Test func headersAloneTakeNoSpace() throws {
+    let large = Self.config.replacing("\"vocab_size\": 307", with: "\"vocab_size\": 100000")
+    let model = try SyntheticModel(configuration: Array(large.utf8), seed: 5)
+    try Place.withTemporaryDirectory { folder in
+      func path(_ name: String) -> String { folder.appending(path: name).path }
+      try model.writeCheckpoint(to: path("a"), maximumShardByteCount: 20_000_000, pool: pool)
+      try model.writeHeaders(to: path("b"), maximumShardByteCount: 20_000_000)
+      let (full, empty) = (try contents(path("a")), try contents(path("b")))
+      #expect(full.count > 4 && full.keys == empty.keys)
+      for (name, bytes) in full {
+        let other = try #require(empty[name])
+        guard name.hasSuffix(".safetensors") else {
+          #expect(other == bytes, "\(name)")
+          continue
+        }
+        #expect(other.count == bytes.count)
+        let header = 8 + bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+        #expect(other.prefix(header) == bytes.prefix(header))
+        #expect(other.dropFirst(header).allSatisfy { $0 == 0 })
+        var status = stat()
+        #expect(stat(path("b/" + name), &status) == 0)
+        #expect(Int(status.st_blocks) * 512 < 1 << 16, "\(name)")
+      }
+      #expect(
+        try Checkpoint(directory: path("b")).tensors.map(\.shape)
+          == Checkpoint(directory: path("a")).tensors.map(\.shape))
+    }
+  }
+
   /// Written as shards or quantized on the way, it is the same model, and it runs.
   @Test func slabIsThatOfTheCheckpoint() throws {
     try Place.withTemporaryDirectory { folder in

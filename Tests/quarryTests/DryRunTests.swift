@@ -8,6 +8,16 @@ import Testing
 
 /// `quarry convert --dry-run`: what it says is what comes of it, and nothing is written.
 @Suite struct DryRunTests {
+  private static let twoBillion = """
+    {"architectures": ["GraniteForCausalLM"], "model_type": "granite", "hidden_size": 2048,
+    "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "intermediate_size": 8192, "vocab_size": 49155, "max_position_embeddings": 131072,
+    "rope_theta": 10000000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu",
+    "tie_word_embeddings": true, "embedding_multiplier": 12.0, "attention_multiplier": 0.015625,
+    "residual_multiplier": 0.22, "logits_scaling": 8.0, "eos_token_id": 0, "bos_token_id": 0,
+    "pad_token_id": 0}
+    """
+
   private func dryRun(_ checkpoint: String, _ options: [String]) throws -> JSONValue {
     let outcome = try quarry.run(["convert", checkpoint, "--dry-run", "--json"] + options)
     try #require(outcome.status == 0, "\(outcome.errors)")
@@ -40,13 +50,33 @@ import Testing
     }
   }
 
-  /// A file of the right length with nothing in it is enough.
-  @Test func aBigCheckpointOfHeadersAlone() throws {
+  /// What a token reads and multiplies is what a benchmark of the slab says.
+  @Test func workOfATokenIsThatOfTheSlab() throws {
     try Place.withTemporaryDirectory { directory in
-      try SparseCheckpoint.make(in: directory)
+      let path = directory.appending(path: "x.slab").path
+      let options = ["--calibration", "none"]
+      let dry = try dryRun(Pebble.directory.path, options)
+      let made = try quarry.run(["convert", Pebble.directory.path, "-o", path] + options)
+      try #require(made.status == 0, "\(made.errors)")
+      let measured = try quarry.run(
+        ["bench", path, "--prefill", "", "--depths", "0", "--repetitions", "1", "--json"])
+      let model = try #require(try JSONValue(parsing: measured.output)["model"])
+      for key in ["linear_weights", "decoded_bytes_per_token"] {
+        #expect(try #require(dry[key]?.integer) > 1 << 20)
+        #expect(dry[key] == model[key], "\(key)")
+      }
+    }
+  }
+
+  /// Files of the right lengths with nothing in them are enough.
+  @Test func aBigCheckpointOfHeadersAlone() throws {
+    try Place.withTemporaryDirectory { parent in
+      let config = parent.appending(path: "config.json")
+      try Data(Self.twoBillion.utf8).write(to: config)
+      let directory = parent.appending(path: "empty")
+      let made = try quarry.run(["synthesize", config.path, "-o", directory.path, "--headers"])
+      try #require(made.status == 0 && made.output.contains("left out"), "\(made.errors)")
       let tokenizer = directory.appending(path: "tokenizer.json")
-      try FileManager.default.copyItem(
-        at: Pebble.directory.appending(path: "tokenizer.json"), to: tokenizer)
       let files = try FileManager.default.subpathsOfDirectory(atPath: directory.path).sorted()
       let dry = try dryRun(directory.path, ["--context", "1000,131072"])
       // 40 layers of 2·2048² + 2·512·2048 + 3·8192·2048 and two norms, a norm, the embedding.
@@ -115,49 +145,5 @@ import Testing
     let outcome = try quarry.run(
       ["convert", Pebble.directory.path, "--dry-run", "--calibration", "/nonexistent.txt"])
     #expect(outcome.status == 1 && outcome.errors.contains("/nonexistent.txt"))
-  }
-}
-
-/// The 2B shape with a real header and no weights on the disk.
-private enum SparseCheckpoint {
-  static func make(in directory: URL) throws {
-    let configuration = """
-      {"architectures": ["GraniteForCausalLM"], "model_type": "granite", "hidden_size": 2048,
-      "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8,
-      "intermediate_size": 8192, "vocab_size": 49155, "max_position_embeddings": 131072,
-      "rope_theta": 10000000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu",
-      "tie_word_embeddings": true, "embedding_multiplier": 12.0, "attention_multiplier": 0.015625,
-      "residual_multiplier": 0.22, "logits_scaling": 8.0, "eos_token_id": 0, "bos_token_id": 0,
-      "pad_token_id": 0}
-      """
-    try Data(configuration.utf8).write(to: directory.appending(path: "config.json"))
-    var shapes = [("model.embed_tokens.weight", [49155, 2048]), ("model.norm.weight", [2048])]
-    for layer in 0..<40 {
-      let prefix = "model.layers.\(layer)."
-      shapes += [("q", 2048), ("k", 512), ("v", 512), ("o", 2048)].map {
-        (prefix + "self_attn.\($0.0)_proj.weight", [$0.1, 2048])
-      }
-      shapes += [
-        (prefix + "mlp.gate_proj.weight", [8192, 2048]),
-        (prefix + "mlp.up_proj.weight", [8192, 2048]),
-        (prefix + "mlp.down_proj.weight", [2048, 8192]),
-        (prefix + "input_layernorm.weight", [2048]),
-        (prefix + "post_attention_layernorm.weight", [2048]),
-      ]
-    }
-    var end = 0
-    let records = shapes.map { name, shape in
-      let start = end
-      end += 2 * shape.reduce(1, *)
-      return #""\#(name)":{"dtype":"BF16","shape":\#(shape),"data_offsets":[\#(start),\#(end)]}"#
-    }
-    var header = Data("{\(records.joined(separator: ","))}".utf8)
-    header += Data(repeating: 0x20, count: (8 - header.count % 8) % 8)
-    let path = directory.appending(path: "model.safetensors")
-    let length = withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) }
-    try (length + header).write(to: path)
-    let file = try FileHandle(forWritingTo: path)
-    try file.truncate(atOffset: UInt64(8 + header.count + end))
-    try file.close()
   }
 }

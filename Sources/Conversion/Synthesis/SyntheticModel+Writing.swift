@@ -36,9 +36,7 @@ extension SyntheticModel {
     maximumShardByteCount: Int = 5_000_000_000,
     pool: WorkerPool, monitor: Monitor = Monitor()
   ) throws {
-    let writer = try CheckpointWriter(
-      directory: directory, tensors: tensors.map { ($0.name, $0.shape, .bf16) },
-      assets: assets(others), maximumShardByteCount: maximumShardByteCount)
+    let writer = try checkpointWriter(directory, others, maximumShardByteCount)
     defer { writer.close() }
     var done = 0
     for index in tensors.indices {
@@ -50,6 +48,30 @@ extension SyntheticModel {
     }
     try writer.finish()
     monitor.progress(done, byteCount)
+  }
+
+  /// Writes a checkpoint directory as ``writeCheckpoint(to:assets:maximumShardByteCount:pool:monitor:)``
+  /// does, but for the weights: they are left out, read as zeros, and take no space where the file system
+  /// has holes. Enough for what headers tell.
+  ///
+  /// - Throws: `FileError`.
+  public func writeHeaders(
+    to directory: String, assets others: [SlabAsset] = [],
+    maximumShardByteCount: Int = 5_000_000_000
+  ) throws {
+    let writer = try checkpointWriter(directory, others, maximumShardByteCount, isSparse: true)
+    defer { writer.close() }
+    for tensor in tensors { try writer.skip(2 * tensor.shape.reduce(1, *)) }
+    try writer.finish()
+  }
+
+  private func checkpointWriter(
+    _ directory: String, _ others: [SlabAsset], _ maximumShardByteCount: Int,
+    isSparse: Bool = false
+  ) throws -> CheckpointWriter {
+    try CheckpointWriter(
+      directory: directory, tensors: tensors.map { ($0.name, $0.shape, .bf16) },
+      assets: assets(others), maximumShardByteCount: maximumShardByteCount, isSparse: isSparse)
   }
 
   /// Quantizes tensor after tensor, holding one at a time, and writes a slab: tensors and assets, and

@@ -24,9 +24,11 @@ package final class CheckpointWriter {
   ///   - tensors: in the order in which the elements will come.
   ///   - assets: the small files.
   ///   - maximumShardByteCount: bytes of elements in a file; a larger tensor has one of its own.
+  ///   - isSparse: whether all elements will be left out, so that they need no room.
   /// - Throws: ``FileError``, also if the directory exists or the disk lacks room.
   package init(
-    directory path: String, tensors: [Tensor], assets: [SlabAsset], maximumShardByteCount: Int
+    directory path: String, tensors: [Tensor], assets: [SlabAsset], maximumShardByteCount: Int,
+    isSparse: Bool = false
   ) throws(FileError) {
     var path = path
     while path.utf8.count > 1, path.hasSuffix("/") { path.removeLast() }
@@ -37,7 +39,8 @@ package final class CheckpointWriter {
     shards = Self.shards(of: tensors, maximumShardByteCount)
     try SystemCalls.checkMissing(path)
     let byteCount = tensors.reduce(0) { $0 + SafetensorsWriter.byteCount(of: $1) }
-    try SystemCalls.checkSpace(for: byteCount + assets.reduce(0) { $0 + $1.bytes.count }, path)
+    try SystemCalls.checkSpace(
+      for: (isSparse ? 0 : byteCount) + assets.reduce(0) { $0 + $1.bytes.count }, path)
     lock = try Self.take(partial, assetNames)
     do throws(FileError) {
       for asset in assets {
@@ -57,7 +60,17 @@ package final class CheckpointWriter {
   /// tensor.
   package func append(bytes: UnsafeRawBufferPointer) throws(FileError) {
     try shard!.append(bytes: bytes)
-    missing -= bytes.count
+    try advance(bytes.count)
+  }
+
+  /// Leaves elements out, which read as zeros; see ``append(bytes:)``.
+  package func skip(_ byteCount: Int) throws(FileError) {
+    try shard!.skip(byteCount)
+    try advance(byteCount)
+  }
+
+  private func advance(_ byteCount: Int) throws(FileError) {
+    missing -= byteCount
     if missing == 0, position < shards.count - 1 { try nextShard() }
   }
 

@@ -87,6 +87,15 @@ public final class SafetensorsWriter {
     offset += bytes.count
   }
 
+  /// Leaves the next `byteCount` bytes of elements out: they read as zeros, and take no space where the
+  /// file system has holes.
+  /// - Precondition: the tensors have room for them.
+  package func skip(_ byteCount: Int) throws(FileError) {
+    precondition(byteCount <= end - offset, "more values than the tensors hold")
+    offset += byteCount
+    try SystemCalls.truncate(descriptor, to: offset, partialPath)
+  }
+
   /// Waits until everything is on the disk and gives the file its name, replacing what had it.
   /// - Precondition: all values have been written.
   public func finish() throws(FileError) {

@@ -65,12 +65,14 @@ struct Convert: ParsableCommand {
         event "dry run"  with --dry-run, the only one: checkpoint, output, recipe, recipe_yaml, profile,
                          warnings; tensors with name, role, layer, shape, source_type, encoding,
                          bytes (exact) and rule (counted from 1, the recipe's own before those of its
-                         base); weights, bits_per_weight (exact), source_bytes, slab_bytes_at_least
+                         base); weights, bits_per_weight (exact), linear_weights (of the layers, that
+                         a token is multiplied with), source_bytes, slab_bytes_at_least
                          and slab_bytes_at_most (apart by what compression may save);
                          disk_bytes_needed, disk_bytes_free, journal_bytes_at_most;
                          memory_bytes_available, and memory with an object for each context and kv
                          (f32, f16, q8): cache_bytes, state_bytes (of Mamba2 layers),
-                         total_bytes; threads, estimated_seconds,
+                         total_bytes; decoded_bytes_per_token (weights that are read, at a short
+                         context); threads, estimated_seconds,
                          estimated_decode_tokens_per_second_at_most; and problem: why a conversion
                          would fail, or null
         event "error"    message: what ended the work; the exit code is not 0

@@ -13,11 +13,15 @@ struct Synthesize: ParsableCommand {
       room for it. The same seed gives the same bytes. It computes and converts like a real model of \
       that shape, and says nothing sensible.
 
-      With --slab it is quantized on the way, without a checkpoint on the disk.
+      With --slab it is quantized on the way, without a checkpoint on the disk. With --headers the \
+      weights are left out: the files have their lengths and hardly take space, which is all that \
+      `quarry convert --dry-run` and `quarry inspect` ask for. So sizes, memory and speed of a model \
+      are known from its config.json, before anything else is downloaded.
 
       EXAMPLES
         quarry synthesize config.json -o synthetic
         quarry synthesize config.json -o synthetic.slab --slab --recipe q8
+        quarry synthesize config.json -o empty --headers && quarry convert empty --dry-run
       """)
 
   @Argument(help: "A config.json.", completion: .file(extensions: ["json"]))
@@ -28,6 +32,8 @@ struct Synthesize: ParsableCommand {
   var seed: UInt64 = 0
   @Flag(help: "Write a slab.")
   var slab = false
+  @Flag(help: "Leave the weights out: headers alone, for dry runs.")
+  var headers = false
   @Option(help: "With --slab: how tensors are encoded, a preset or a file (quarry convert --help).")
   var recipe: RecipeArgument?
   @OptionGroup var runtime: RuntimeOptions
@@ -38,6 +44,7 @@ struct Synthesize: ParsableCommand {
     if !slab, recipe != nil || force {
       throw ValidationError("--recipe and --force are for --slab.")
     }
+    if slab, headers { throw ValidationError("A slab has weights: give --slab or --headers.") }
   }
 
   func run() throws {
@@ -55,6 +62,8 @@ struct Synthesize: ParsableCommand {
         _ = try model.writeSlab(
           to: output, recipe: recipe?.load() ?? .q4, assets: assets, replacing: force, pool: pool,
           monitor: monitor)
+      } else if headers {
+        try model.writeHeaders(to: output, assets: assets)
       } else {
         try model.writeCheckpoint(to: output, assets: assets, pool: pool, monitor: monitor)
       }
@@ -65,7 +74,8 @@ struct Synthesize: ParsableCommand {
       throw Interrupt.ended(without: output)
     }
     try Console.write(
-      "\(output): \(Format.bytes(model.byteCount)) of bfloat16 weights, seed \(seed)\n")
+      "\(output): \(Format.bytes(model.byteCount)) of bfloat16 weights, "
+        + (headers ? "left out\n" : "seed \(seed)\n"))
   }
 
   /// Pebble's, where all its tokens have a place.

@@ -52,10 +52,13 @@ extension DryRun {
   }
 
   private var decodingText: String {
-    guard let decoding else { return "cannot be estimated here" }
+    let bytes =
+      "a token reads \(Format.bytes(plan.decodedByteCount)) of weights"
+      + (stateByteCount > 0 ? ", and reads and writes the state" : "")
+    guard let decoding else { return "cannot be estimated here; \(bytes)" }
     return
       "at most about \(Format.decimal(decoding, 1)) tokens/s with \(threadCount) threads and a "
-      + "short context; estimated from products of random weights"
+      + "short context, estimated from products of random weights; \(bytes)"
   }
 
   private var stateByteCount: Int { memory.first?.predictions.first?.memory.stateByteCount ?? 0 }
@@ -123,6 +126,7 @@ extension DryRun {
       "tensors": .array(plan.entries.map(json)),
       "weights": .integer(plan.weightCount),
       "bits_per_weight": .double(plan.bitsPerWeight),
+      "linear_weights": .integer(plan.multipliedWeightCount),
       "source_bytes": .integer(plan.sourceByteCount),
       "slab_bytes_at_least": .integer(fileByteCounts.lowerBound),
       "slab_bytes_at_most": .integer(fileByteCounts.upperBound),
@@ -131,6 +135,7 @@ extension DryRun {
       "disk_bytes_free": disk.availableByteCount.map { .integer($0) } ?? .null,
       "memory_bytes_available": availableMemory.map { .integer($0) } ?? .null,
       "memory": .array(memory.flatMap(json)),
+      "decoded_bytes_per_token": .integer(plan.decodedByteCount),
       "threads": .integer(threadCount),
       "estimated_seconds": conversion.seconds.map { .double($0) } ?? .null,
       "estimated_decode_tokens_per_second_at_most": decoding.map { .double($0) } ?? .null,

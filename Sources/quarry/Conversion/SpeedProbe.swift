@@ -91,10 +91,7 @@ struct SpeedProbe {
   /// A model that is not larger than the matrices of the probe is measured as it is. Those of larger
   /// ones are streamed from memory, at a rate that depends on the encoding.
   func decoding(_ entries: [ConversionPlan.Entry]) -> Double? {
-    func used(_ entry: ConversionPlan.Entry) -> Int {
-      Int(Double(entry.logicalByteCount) * entry.usedShare)
-    }
-    let total = entries.reduce(0) { $0 + used($1) }
+    let total = entries.reduce(0) { $0 + $1.usedByteCount }
     guard SystemMemory.availableByteCount ?? .max > 4 * Self.decodedByteCount else { return nil }
     if total <= Self.decodedByteCount {
       let matrices = entries.enumerated().flatMap { place, entry in
@@ -106,7 +103,7 @@ struct SpeedProbe {
       return multiplying(matrices, tokens: 1, pool: pool).map { 1 / $0.reduce(0, +) }
     }
     var amounts: [BlockEncoding: Int] = [:]
-    for entry in entries { amounts[entry.encoding!, default: 0] += used(entry) }
+    for entry in entries { amounts[entry.encoding!, default: 0] += entry.usedByteCount }
     var seconds = 0.0
     for (encoding, amount) in amounts {
       // The gate projection of granite-3.3-2b, or a part of it.
