@@ -110,6 +110,10 @@ private final class KVTile {
 public final class CacheBudget {
   /// Tiles of 256 positions that there are now.
   public internal(set) var tileCount = 0
+  /// Those of them that kept states count as (``Session/keepState(limit:)``).
+  public internal(set) var keptTileCount = 0
+  /// How often a session was started from another one.
+  var uses = 0
 
   public init() {}
 

@@ -21,14 +21,24 @@ extension Model {
   /// - Throws: `TemplateError` and `TokenizerError` for those that cannot be executed.
   public func isRawPrompt(_ prompt: String, template: ChatTemplate? = nil) throws -> Bool {
     guard let chatTemplate = try template ?? chatTemplate else { return true }
+    return try messageStart(chatTemplate).map { prompt.startsWith($0.content) } ?? false
+  }
+
+  /// The token that messages of a chat begin with: the first special token of the chat template's
+  /// renderings. Nil where there is none, or no tokenizer or template that can be executed.
+  public var messageStart: TokenID? {
+    guard let chatTemplate = try? chatTemplate else { return nil }
+    return (try? messageStart(chatTemplate))?.id
+  }
+
+  private func messageStart(_ chatTemplate: ChatTemplate) throws -> AddedToken? {
     guard
       let tokenizer = try tokenizer,
       let rendering = try? chatTemplate.render(
         chatInput([("user", "")]), date: TemplateDate(year: 2000, month: 1, day: 1))
-    else { return false }
-    let first = tokenizer.addedTokens.filter { $0.special && rendering.startsWith($0.content) }
+    else { return nil }
+    return tokenizer.addedTokens.filter { $0.special && rendering.startsWith($0.content) }
       .max { $0.content.utf8.count < $1.content.utf8.count }
-    return first.map { prompt.startsWith($0.content) } ?? false
   }
 
   private func chatInput(_ turns: [(role: String, content: String)]) -> ChatInput {

@@ -12,6 +12,10 @@ final class RecurrentState {
   private let budget: CacheBudget?
   /// Tiles of a KV cache that it counts as.
   let tileCount: Int
+  /// Whether it is a copy to start from, which no pass changes.
+  private let isKept: Bool
+  /// When a sequence that begins with it was last started, as ``CacheBudget/uses`` counts.
+  var lastUse = 0
 
   /// Nil for a model without such layers.
   ///
@@ -23,19 +27,28 @@ final class RecurrentState {
     layerCount = shape.recurrentLayerCount
     buffer = AlignedBuffer(byteCount: Self.byteCount(shape))
     tileCount = CacheBudget.stateTileCount(shape, type)
-    budget?.tileCount += tileCount
+    isKept = false
+    count(tileCount)
   }
 
   /// Another one that has seen the same.
-  init(copying other: RecurrentState) {
+  ///
+  /// - Parameter isKept: whether it is to start from, and not to go on with.
+  init(copying other: RecurrentState, isKept: Bool = false) {
     (shape, layerCount, budget) = (other.shape, other.layerCount, other.budget)
     (position, tileCount) = (other.position, other.tileCount)
+    self.isKept = isKept
     buffer = AlignedBuffer(byteCount: other.buffer.byteCount)
     buffer.base.copyMemory(from: other.buffer.base, byteCount: buffer.byteCount)
-    budget?.tileCount += tileCount
+    count(tileCount)
   }
 
-  deinit { budget?.tileCount -= tileCount }
+  deinit { count(-tileCount) }
+
+  private func count(_ tiles: Int) {
+    budget?.tileCount += tiles
+    if isKept { budget?.keptTileCount += tiles }
+  }
 
   /// Inputs of a layer's convolution, oldest first.
   func window(_ place: Int) -> Rows {

@@ -21,36 +21,32 @@ extension Session {
   /// Keeps a copy of the state at the session's position, if there is one: whoever begins with its
   /// tokens, and goes on differently, can start there.
   ///
-  /// Few are kept, the denser the closer to the end.
-  public func keepState() {
+  /// - Parameter limit: states that are kept at most; beyond it an earlier one is forgotten as by
+  ///   ``dropKeptState()``.
+  public func keepState(limit: Int = 6) {
     guard let state, state.position == position, keptStates.last?.position != position else {
       return
     }
-    keptStates.append(RecurrentState(copying: state))
-    if keptStates.count > Self.keptStateLimit { keptStates.remove(at: mostRedundantState) }
+    if keptStates.count >= limit { _ = dropKeptState() }
+    let kept = RecurrentState(copying: state, isKept: true)
+    kept.lastUse = lastUse
+    keptStates.append(kept)
   }
 
-  /// Forgets the oldest kept state.
+  /// When the kept state that was used least recently was last used; nil without kept states. A state
+  /// counts as used when a session that has it is started, from whatever position.
+  public var leastRecentUse: Int? { keptStates.map(\.lastUse).min() }
+
+  /// Forgets a kept state: of those that were used least recently the one between whose neighbours the
+  /// gap is smallest beside its distance from the end, so that they are the denser the closer to it.
   ///
   /// - Returns: whether there was one.
   public func dropKeptState() -> Bool {
-    if keptStates.isEmpty { return false }
-    keptStates.removeFirst()
+    guard let leastRecentUse else { return false }
+    let positions = [0] + keptStates.map { $0.position! } + [position]
+    let oldest = keptStates.indices.filter { keptStates[$0].lastUse == leastRecentUse }
+    keptStates.remove(at: oldest.min { redundancy(positions, $0) < redundancy(positions, $1) }!)
     return true
-  }
-
-  /// Tiles that the kept states count as, also those that other sessions share.
-  public var keptTileCount: Int { keptStates.reduce(0) { $0 + $1.tileCount } }
-
-  private static let keptStateLimit = 6
-
-  /// Place of the kept state between whose neighbours the gap is smallest beside their distance from the
-  /// end; never the last.
-  private var mostRedundantState: Int {
-    let positions = [0] + keptStates.map { $0.position! }
-    return keptStates.indices.dropLast().min {
-      redundancy(positions, $0) < redundancy(positions, $1)
-    }!
   }
 
   private func redundancy(_ positions: [Int], _ index: Int) -> Double {

@@ -32,6 +32,8 @@ public final class Session {
   var state: RecurrentState?
   /// Copies of it from earlier positions, ascending.
   var keptStates: [RecurrentState] = []
+  /// When it was started, as ``CacheBudget/uses`` counts.
+  var lastUse = 0
   /// Made by the first `append`: sessions that run in batches need none.
   private lazy var pass = ForwardPass(model: model, activations: activations)
 
@@ -80,6 +82,11 @@ public final class Session {
     keptStates = other.keptStates.filter { $0.position! <= position }
     if let last = other.states(upTo: position).last, last !== keptStates.last {
       state = RecurrentState(copying: last)
+    }
+    if let budget {
+      budget.uses += 1
+      lastUse = budget.uses
+      for kept in keptStates { kept.lastUse = lastUse }
     }
   }
 

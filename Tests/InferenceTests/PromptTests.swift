@@ -44,6 +44,12 @@ import Tokenization
     #expect(try !pebble.isRawPrompt("<|start_of_role|>user", template: other))
   }
 
+  @Test func messagesBeginWithTheTemplatesFirstToken() throws {
+    let pebble = try Slabs.pebble(.q4)
+    #expect(try pebble.messageStart == pebble.tokenizer!.encode("<|start_of_role|>")[0])
+    #expect(try ScriptedModel.make().messageStart == nil)
+  }
+
   @Test func aTemplateOrTokenizerThatCannotBeExecutedIsNamedWhenNeeded() throws {
     let files = [
       "config.json": #"""

@@ -104,10 +104,33 @@ import Tokenization
     #expect(budget.tileCount == 2 + perState)
     session.keepState()
     #expect(budget.tileCount == 2 + 2 * perState)
-    #expect(session.keptTileCount == perState)
+    #expect(budget.keptTileCount == perState)
     #expect(session.dropKeptState())
     #expect(!session.dropKeptState())
-    #expect(budget.tileCount == 2 + perState)
+    #expect(budget.tileCount == 2 + perState && budget.keptTileCount == 0)
     withExtendedLifetime(session) {}
+  }
+
+  /// A state that another sequence began with is kept longer, and counts once for both.
+  @Test func whatWasUsedLeastRecentlyIsForgottenFirst() throws {
+    let model = try model()
+    let budget = CacheBudget()
+    let tokens = randomTokens(70, seed: 9)
+    let first = try Session(model: model, budget: budget)
+    for (range, isKept) in [(0..<40, true), (40..<60, true), (60..<70, false)] {
+      try first.append(tokens[range])
+      if isKept { first.keepState() }
+    }
+    #expect(first.leastRecentUse == 0)
+    let second = Session(sharing: first, upTo: 50)
+    #expect(second.leastRecentUse == 1)
+    #expect(budget.keptTileCount == 2 * CacheBudget.stateTileCount(model.shape, .f16))
+    #expect(first.dropKeptState())
+    #expect(first.restartPosition(upTo: 69) == 40)
+    #expect(first.leastRecentUse == 1)
+    let expected = try Session(model: model).logits(appending: tokens[..<50] + [7])
+    #expect(try second.logits(appending: [7]) == expected)
+    first.truncate(to: 50)
+    #expect(try first.logits(appending: [7]) == expected)
   }
 }

@@ -1,4 +1,5 @@
 import Inference
+import Tokenization
 
 /// What the engine's thread does: which sequences run, and what each of them computes in a step. Made
 /// by the engine, then its thread's alone.
@@ -9,6 +10,7 @@ final class Scheduler: @unchecked Sendable {  // see above
   private let budget: CacheBudget
   /// What every session begins as.
   private let empty: Session
+  private let messageStart: TokenID?
   private var pace = PrefillPace()
   /// First come, first served.
   private var waiting: [Sequence] = []
@@ -31,6 +33,7 @@ final class Scheduler: @unchecked Sendable {  // see above
       model: model, contextLength: configuration.contextLength,
       cacheType: configuration.cacheType, budget: budget)
     batch = Batch(model: model)
+    messageStart = model.messageStart
     statistics.slots = configuration.slots
     statistics.cacheTileLimit = cacheTiles
   }
@@ -98,14 +101,15 @@ final class Scheduler: @unchecked Sendable {  // see above
     while running.count < configuration.slots, index < waiting.count {
       let sequence = waiting[index]
       guard hasRoom(for: sequence) else { return }  // nobody overtakes a long one for ever
-      let source = longestPrefix(for: sequence)
+      let (source, fork) = longestPrefix(for: sequence)
       // Another one is computing more of what both begin with.
       if running.contains(where: { commonWork($0, sequence) > source.count }) {
         index += 1
         continue
       }
       waiting.remove(at: index)
-      sequence.start(session(sharing: source), cached: source.count)
+      sequence.start(
+        session(sharing: source), cached: source.count, fork: fork, messageStart: messageStart)
       statistics.reusedTokens += source.count
       running.append(sequence)
     }
@@ -119,19 +123,27 @@ final class Scheduler: @unchecked Sendable {  // see above
     return running.isEmpty || needed <= cacheTiles
   }
 
-  /// Tokens of `sequence` that `other` will have computed once it has read its prompt.
+  /// Tokens that `sequence` can take over from `other` once that has read its prompt.
   private func commonWork(_ other: Sequence, _ sequence: Sequence) -> Int {
     guard !other.decodes, sequence.reusesPrefixes else { return 0 }
-    return sequence.completion.reusableTokens(other.tokens)
+    return other.restartPosition(upTo: sequence.completion.reusableTokens(other.tokens))
   }
 
-  private func longestPrefix(for sequence: Sequence) -> (session: Session?, count: Int) {
+  /// The session of which most can be taken over, and the most tokens that any has in common with
+  /// `sequence`.
+  private func longestPrefix(
+    for sequence: Sequence
+  ) -> (source: (session: Session?, count: Int), common: Int) {
     var best: (session: Session?, count: Int) = (nil, 0)
+    guard sequence.reusesPrefixes else { return (best, 0) }
+    var longest = 0
     for session in finished + running.compactMap(\.session) {
-      let count = sequence.reusableTokens(session)
+      let common = sequence.completion.reusableTokens(session.tokens)
+      longest = max(longest, common)
+      let count = session.restartPosition(upTo: common)
       if count > best.count { best = (session, count) }
     }
-    return best
+    return (best, longest)
   }
 
   private func session(sharing source: (session: Session?, count: Int)) -> Session {
@@ -182,32 +194,20 @@ final class Scheduler: @unchecked Sendable {  // see above
     }
   }
 
-  /// Keeps states of recurrent layers before the last tokens of prompts and now and then earlier, within
-  /// a share of the memory; those of sequences that finished longest ago go first.
+  /// Keeps states of recurrent layers, within a share of the memory; those that were used least recently
+  /// go first.
   private func keepStates() {
     guard empty.hasState else { return }
-    for sequence in running {
-      guard let session = sequence.session, session.position < sequence.promptCount else {
-        continue
-      }
-      let last = session.restartPosition(upTo: session.position - 1)
-      if session.position == sequence.promptCount - 1
-        || session.position - last >= Self.stateDistance
-      {
-        session.keepState()
-      }
+    for sequence in running where sequence.isAtKeptState {
+      sequence.session!.keepState(limit: .max)
     }
     let sessions = finished + running.compactMap(\.session)
-    var kept = sessions.reduce(0) { $0 + $1.keptTileCount }
-    for session in sessions where kept > cacheTiles / 4 {
-      while kept > cacheTiles / 4, session.dropKeptState() {
-        kept = sessions.reduce(0) { $0 + $1.keptTileCount }
-      }
-    }
+    while budget.keptTileCount > cacheTiles / 2 || budget.tileCount > cacheTiles,
+      let session = sessions.min(by: {
+        $0.leastRecentUse ?? .max < $1.leastRecentUse ?? .max
+      }), session.dropKeptState()
+    {}
   }
-
-  /// Tokens of a prompt between states that are kept.
-  private static let stateDistance = 1024
 
   private func run(_ steps: [(sequence: Sequence, step: Batch.Step)]) {
     let firsts = steps.map { $0.sequence.session!.position }

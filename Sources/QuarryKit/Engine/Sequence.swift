@@ -17,6 +17,8 @@ final class Sequence: @unchecked Sendable {  // see above
   private var firstToken: ContinuousClock.Instant?
   private var lastToken: ContinuousClock.Instant?
   private var cachedTokens = 0
+  /// Where in the prompt states of recurrent layers are to be kept, ascending.
+  private var statePositions: [Int] = []
   /// How the sequence ended, once it has.
   private var outcome: Result<GenerationSummary, any Error>?
 
@@ -38,20 +40,29 @@ final class Sequence: @unchecked Sendable {  // see above
   /// Whether the logits after each token of the prompt are wanted.
   private var scores: Bool { request.promptLogprobs != nil && completion.outputCount == 0 }
 
-  var promptCount: Int { completion.prompt.count }
-
   /// Whether what others have computed is of use.
   var reusesPrefixes: Bool { !scores }
 
-  /// How much of what `other` has seen can be taken over.
-  func reusableTokens(_ other: Session) -> Int {
-    scores ? 0 : other.restartPosition(upTo: completion.reusableTokens(other.tokens))
+  /// How much of the first `count` tokens others can take over once they are read, as far as they are not.
+  func restartPosition(upTo count: Int) -> Int {
+    guard let session, session.hasState else { return count }
+    return statePositions.last { $0 > session.position && $0 <= count } ?? 0
   }
 
-  /// - Parameter cached: tokens that `session` has seen already.
-  func start(_ session: Session, cached: Int) {
+  /// Whether the state at the session's position is one to keep.
+  var isAtKeptState: Bool { session.map { statePositions.contains($0.position) } ?? false }
+
+  /// - Parameters:
+  ///   - cached: tokens that `session` has seen already.
+  ///   - fork: tokens that some other session has seen too.
+  ///   - messageStart: the token that messages begin with.
+  func start(_ session: Session, cached: Int, fork: Int, messageStart: TokenID?) {
     self.session = session
     promptLogprobs = []
+    if session.hasState {
+      statePositions = StatePositions.of(
+        completion.prompt, from: cached, fork: fork, messageStart: messageStart)
+    }
     if started == nil {
       started = .now
       cachedTokens = cached
@@ -65,9 +76,10 @@ final class Sequence: @unchecked Sendable {  // see above
       let count = completion.prompt.count
       events.yield(.reading(min(session.position, count), of: count))
     }
-    var end = min(session.position + count, tokens.count)
-    // Whoever has the same prompt runs its last token again: that is where a state must be kept.
-    if session.hasState, end == promptCount, end - session.position > 1 { end -= 1 }
+    // A step ends where a state is to be kept.
+    let end = min(
+      session.position + count, tokens.count,
+      statePositions.first { $0 > session.position } ?? .max)
     return Batch.Step(
       session, tokens: Array(tokens[session.position..<end]),
       logits: scores ? .all : end == tokens.count ? .last : .none)
