@@ -333,22 +333,60 @@ import Testing
   @Test func conversionNeedsLittleMemory() throws {
     try Place.withTemporaryDirectory { directory in
       let checkpoint = try SyntheticCheckpoint.make(in: directory, layers: 12, hiddenSize: 768)
-      var most = 0
-      let outcome = try quarry.run(
-        ["convert", checkpoint.path, "-o", directory.appending(path: "out.slab").path]
-      ) { process, _ in
-        while process.isRunning {
-          let status = try? String(
-            contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
-          let line = status?.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
-          let kilobytes = line?.split(separator: " ").compactMap { Int($0) }.first ?? 0
-          most = max(most, kilobytes)
-          usleep(1000)
-        }
-      }
-      #expect(outcome.status == 0)
+      let most = try peakKilobytes(ofConverting: checkpoint, isCalibrated: false)
       #expect((1000..<96 << 10).contains(most), "\(most) KiB")
     }
+  }
+
+  /// Of layers with experts and Mamba2, calibrated: twice as many take no more memory.
+  @Test func memoryOfConversionDoesNotGrowWithLayers() throws {
+    try Place.withTemporaryDirectory { directory in
+      let peaks = try [3, 6].map { layers in
+        let config = directory.appending(path: "\(layers).json")
+        let types = (0..<layers).map { $0 == 1 ? "\"attention\"" : "\"mamba\"" }
+        try Data(
+          """
+          {"architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid",
+           "hidden_size": 256, "num_hidden_layers": \(layers), "num_attention_heads": 4,
+           "num_key_value_heads": 2, "shared_intermediate_size": 256, "intermediate_size": 256,
+           "num_local_experts": 48, "num_experts_per_tok": 4, "vocab_size": 4099,
+           "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "hidden_act": "silu",
+           "tie_word_embeddings": true, "embedding_multiplier": 12, "residual_multiplier": 0.22,
+           "attention_multiplier": 0.015625, "logits_scaling": 6, "eos_token_id": 0,
+           "position_embedding_type": "nope", "mamba_n_heads": 8, "mamba_d_head": 64,
+           "mamba_d_state": 32, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_d_conv": 4,
+           "mamba_conv_bias": true, "layer_types": [\(types.joined(separator: ", "))]}
+          """.utf8
+        ).write(to: config)
+        let checkpoint = directory.appending(path: "\(layers)")
+        let made = try quarry.run(["synthesize", config.path, "-o", checkpoint.path])
+        try #require(made.status == 0, "\(made.errors)")
+        return Double(try peakKilobytes(ofConverting: checkpoint, isCalibrated: true))
+      }
+      // The experts of a layer alone have 18 MiB.
+      #expect(peaks[0] > 20 * 1024)
+      #expect(abs(peaks[1] / peaks[0] - 1) < 0.05, "\(peaks) KiB")
+    }
+  }
+
+  /// The most memory of its own that the program has while it converts with two threads.
+  private func peakKilobytes(ofConverting checkpoint: URL, isCalibrated: Bool) throws -> Int {
+    var most = 0
+    let outcome = try quarry.run(
+      ["convert", checkpoint.path, "-o", checkpoint.path + ".slab", "--threads", "2"]
+    ) { process, _ in
+      while process.isRunning {
+        let status = try? String(
+          contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
+        let line = status?.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
+        let kilobytes = line?.split(separator: " ").compactMap { Int($0) }.first ?? 0
+        most = max(most, kilobytes)
+        usleep(1000)
+      }
+    }
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    #expect(outcome.errors.contains("no calibration") != isCalibrated)
+    return most
   }
 
   /// Presses Ctrl-C once the first text is there.
