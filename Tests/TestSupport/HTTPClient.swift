@@ -12,8 +12,14 @@ public final class HTTPClient {
     public init(message: String) { self.message = message }
   }
 
-  public init(port: Int) throws {
+  /// - Parameter receiveBuffer: bytes that arrive before they are read, about; nil for as many as the
+  ///   system likes.
+  public init(port: Int, receiveBuffer: Int32? = nil) throws {
     socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    if var receiveBuffer {
+      setsockopt(
+        socket, SOL_SOCKET, SO_RCVBUF, &receiveBuffer, socklen_t(MemoryLayout<Int32>.size))
+    }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = in_port_t(port).bigEndian

@@ -2,8 +2,8 @@ import NIOCore
 import NIOHTTPTypes
 import Synchronization
 
-/// Watches a connection: closes it when the client leaves, even if only in one direction, or when it
-/// takes too long over a request or sends far too much of one. Of a request that is answered before it
+/// Watches a connection: closes it when the client leaves, even if only in one direction, when it takes
+/// too long over a request or sends far too much of one, or does not read what it asked for. Of a request that is answered before it
 /// has arrived, the rest is thrown away: a client that writes before it reads would never see the answer.
 final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
@@ -13,7 +13,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
   private let deadline: TimeAmount
   private let byteLimit: Int
+  private let stallLimit: TimeAmount
   private var timer: Scheduled<Void>?
+  private var stallTimer: Scheduled<Void>?
   private var byteCount = 0
   /// Whether there is more to come of the request, and whether it has been answered all the same.
   private var isReceiving = false
@@ -24,9 +26,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
   /// - Parameters:
   ///   - deadline: from a request's head to its end.
   ///   - byteLimit: of a request's body; somewhat more than is answered with a refusal.
-  init(deadline: TimeAmount, byteLimit: Int) {
+  ///   - stallLimit: for which a client may leave no room for more of an answer.
+  init(deadline: TimeAmount, byteLimit: Int, stallLimit: TimeAmount) {
     self.deadline = deadline
     self.byteLimit = byteLimit
+    self.stallLimit = stallLimit
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -61,6 +65,17 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
   }
 
+  /// An answer that cannot be written does not end, so that its connection never counts as idle.
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    stallTimer?.cancel()
+    stallTimer = nil
+    let channel = context.channel
+    if !channel.isWritable {
+      stallTimer = context.eventLoop.scheduleTask(in: stallLimit) { channel.close(promise: nil) }
+    }
+    context.fireChannelWritabilityChanged()
+  }
+
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     if case .some(ChannelEvent.inputClosed) = event as? ChannelEvent {
       context.close(promise: nil)
@@ -70,6 +85,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
   func channelInactive(context: ChannelHandlerContext) {
     timer?.cancel()
+    stallTimer?.cancel()
     departure.happened()
     context.fireChannelInactive()
   }

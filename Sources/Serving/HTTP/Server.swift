@@ -36,7 +36,8 @@ public final class Server: Sendable {
     let connection = HTTP1Channel.Configuration(
       additionalChannelHandlers: [
         ConnectionGuard(
-          deadline: .seconds(Int64(options.bodyTimeout) + 10), byteLimit: options.bodyLimit * 2)
+          deadline: .seconds(Int64(options.bodyTimeout) + 10), byteLimit: options.bodyLimit * 2,
+          stallLimit: .seconds(Int64(options.idleTimeout)))
       ],
       idleTimeout: .seconds(Int64(options.idleTimeout)),
       httpDecoderConfiguration: .init(
@@ -55,10 +56,12 @@ public final class Server: Sendable {
         listening.finish()
       },
       logger: quiet)
-    group = ServiceGroup(
-      configuration: .init(
-        services: [.init(service: Listener(application, api: api, grace: options.grace))],
-        logger: quiet))
+    var services = ServiceGroupConfiguration(
+      services: [.init(service: Listener(application, api: api, grace: options.grace))],
+      logger: quiet)
+    // Who does not even read why it ends does not keep the server.
+    services.maximumGracefulShutdownDuration = .seconds(options.grace + 10)
+    group = ServiceGroup(configuration: services)
     api.whenShutDown { [group] in Task { await group.triggerGracefulShutdown() } }
   }
 
@@ -125,7 +128,9 @@ private struct Listener<Wrapped: Service>: Service {
 
   func run() async throws {
     try await withGracefulShutdownHandler {
-      try await application.run()
+      do {
+        try await application.run()
+      } catch is CancellationError {}
     } onGracefulShutdown: { [api, grace] in
       api.close()
       Task {

@@ -17,7 +17,7 @@ public struct ServerOptions: Sendable {
   public var bodyLimit = 8 << 20
   /// Seconds in which a body has to arrive.
   public var bodyTimeout = 30
-  /// Seconds after which a connection without a request is closed.
+  /// Seconds after which a connection is closed that has no request, or whose client does not read.
   public var idleTimeout = 75
   /// Connections that are served at once; others wait. By default fewer than the process may have open
   /// files.
