@@ -14,31 +14,9 @@ import Tokenization
     .object(["role": "user", "content": "What is granite?"])
   ])
 
-  /// What the model says to `text` without a server.
-  private func expected(
-    _ text: String, _ change: (inout GenerationOptions) -> Void
-  ) throws -> (text: String, summary: GenerationSummary) {
-    let model = Models.pebble
-    var options = GenerationOptions()
-    (options.temperature, options.topP, options.topK) = (1, 1, 0)
-    change(&options)
-    let session = try Session(model: model, contextLength: 2048)
-    var generator = try Generator(
-      session: session, prompt: try model.tokenizer!.encode(text), options: options)
-    var answer = ""
-    while let event = try generator.next() {
-      switch event {
-      case .token: break
-      case .text(let text): answer += text
-      case .finished(let summary): return (answer, summary)
-      }
-    }
-    throw HTTPClient.Failure(message: "no summary")
-  }
-
   @Test func answersAsTheModelDoesAlone() async throws {
     let prompt = try Models.pebble.prompt(for: "What is granite?")
-    let (text, summary) = try expected(prompt) {
+    let (text, summary) = try Models.pebble.answer(to: prompt) {
       $0.seed = 7
       $0.maxTokens = 40
     }
@@ -104,7 +82,7 @@ import Tokenization
       for (fields, change) in changes {
         var request: JSONObject = ["messages": user, "seed": 11, "max_tokens": 24]
         for (name, value) in fields.members { request[name] = value }
-        let (text, _) = try expected(prompt) {
+        let (text, _) = try Models.pebble.answer(to: prompt) {
           $0.seed = 11
           $0.maxTokens = 24
           change(&$0)

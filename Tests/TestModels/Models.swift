@@ -37,6 +37,25 @@ public enum Models {
     ).run(to: path)
   }
 
+  /// A model of random weights in the shape of a golden checkpoint, that has the bundled model's
+  /// tokenizer and template, and room for 2048 tokens.
+  public static func synthetic(_ golden: String) throws -> Model {
+    let path = Place.goldens.appending(path: "checkpoints/\(golden)/config.json")
+    var settings = try JSONSerialization.jsonObject(with: Data(contentsOf: path)) as! [String: Any]
+    settings["vocab_size"] = pebble.configuration.vocabularySize
+    for name in ["max_position_embeddings", "n_positions"] where settings[name] != nil {
+      settings[name] = 2048
+    }
+    let json = try JSONSerialization.data(withJSONObject: settings)
+    let assets = try Checkpoint(directory: Pebble.directory.path).assets
+    return try Place.withTemporaryDirectory { folder in
+      let slab = folder.appending(path: "model.slab").path
+      _ = try SyntheticModel(configuration: Array(json), seed: 1)
+        .writeSlab(to: slab, recipe: .q8, assets: assets, pool: pool)
+      return try Model(slab: Slab(path: slab), pool: pool, kernels: .selected())
+    }
+  }
+
   /// Tokens of ordinary text; the same for the same arguments.
   public static func tokens(_ count: Int, seed: UInt64 = 1) -> [TokenID] {
     var random = SplitMix64(seed: seed)
