@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from llama_cpp_models import SHAPES, Failure, weight_count
+from llama_cpp_models import SHAPES, Failure
 
 QUANTIZE = Path(__file__).with_name("llama_cpp_quantize.py")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -73,6 +73,14 @@ def measured(command: list[str | Path], output: Path) -> Run:
             log.seek(0)
             raise Failure(f"{' '.join(map(str, command))} failed:\n{log.read()[-1000:]}")
     return Run(seconds, usage.ru_maxrss << 10, peak, output.stat().st_size)
+
+
+def weight_count(config: dict[str, Any]) -> int:
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    narrow = hidden * config["num_key_value_heads"] // config["num_attention_heads"]
+    layer = 2 * hidden * (hidden + narrow) + 3 * hidden * inner
+    embeddings = 1 if config.get("tie_word_embeddings") else 2
+    return config["num_hidden_layers"] * layer + embeddings * hidden * config["vocab_size"]
 
 
 class Comparison:

@@ -220,6 +220,9 @@ def compare(options: argparse.Namespace) -> None:
     config = json.loads(options.config.read_text()) if options.config else dict(SHAPES[name])
     if options.layers and options.layers < config["num_hidden_layers"]:
         config["num_hidden_layers"] = options.layers
+        for kinds in ("layer_types", "layers_block_type"):
+            if kinds in config:
+                config[kinds] = config[kinds][: options.layers]
         name += f"-{options.layers}-layers"
     directory = options.models / name
     recipes = [r for r in ("q4", "q4s", "q8")
