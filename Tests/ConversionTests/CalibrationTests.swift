@@ -340,9 +340,9 @@ import Testing
         (0..<Int32(tokenCount)).map { $0 }, atMost: count, contextLength: context
       ).windows.map { $0.first!..<$0.last! + 1 }
     }
-    #expect(windows(400, atMost: 1000) == [0..<256, 256..<400])
-    #expect(windows(400, atMost: 300) == [0..<256])
-    #expect(windows(4001, atMost: 800) == [0..<256, 1872..<2128, 3744..<4000])
+    #expect(windows(700, atMost: 1000) == [0..<512, 512..<700])
+    #expect(windows(700, atMost: 600) == [0..<512])
+    #expect(windows(4001, atMost: 1600) == [0..<512, 1744..<2256, 3488..<4000])
     #expect(windows(300, atMost: 50) == [0..<50])
     #expect(windows(300, atMost: 300, context: 128) == [0..<128, 128..<256, 256..<300])
   }

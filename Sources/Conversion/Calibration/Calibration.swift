@@ -17,8 +17,8 @@ public struct Calibration: Sendable {
   /// Tokens of a text that are used at most, in windows spread evenly over it.
   public let tokenCount: Int
 
-  /// Enough: twice as many change nothing that stands out from the noise, and take twice as long.
-  public static let defaultTokenCount = 2048
+  /// Enough: more change nothing that can be measured.
+  public static let defaultTokenCount = 4096
 
   /// Uncalibrated.
   public static let none = Calibration(.none)

@@ -5,9 +5,8 @@ import Tokenization
 struct CalibrationTokens {
   let windows: [[TokenID]]
 
-  /// Tokens of a window, where there are as many and the model has room for them: few, so that a text
-  /// of many kinds shows each of them.
-  private static let windowLength = 256
+  /// Tokens of a window, where there are as many and the model has room for them.
+  private static let windowLength = 512
 
   /// As many whole windows as `count` tokens make, from the beginning of the text to its end at equal
   /// distances; all tokens where there are not more.
