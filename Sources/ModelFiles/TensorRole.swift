@@ -104,14 +104,20 @@ public enum TensorRole: String, Sendable, CaseIterable {
     case ("ssm_out", "weight"): self = .mambaOutput
     case ("ssm_conv1d", "weight"): self = .convolution
     case ("token_embd", "weight"): self = .embedding
+    case ("position_embd", "weight"): self = .positions
     case ("output", "weight"): self = .output
+    case ("attn_qkv", "weight"): self = .queryKeyValue
     case ("attn_q", "weight"): self = .query
     case ("attn_k", "weight"): self = .key
     case ("attn_v", "weight"): self = .value
     case ("attn_output", "weight"): self = .attentionOutput
-    case ("ffn_gate", "weight"): self = .gate
-    case ("ffn_up", "weight"): self = .up
-    case ("ffn_down", "weight"): self = .down
+    case ("ffn_gate", "weight"), ("ffn_gate_shexp", "weight"): self = .gate
+    case ("ffn_up", "weight"), ("ffn_up_shexp", "weight"): self = .up
+    case ("ffn_down", "weight"), ("ffn_down_shexp", "weight"): self = .down
+    case ("ffn_gate_inp", "weight"): self = .router
+    case ("ffn_gate_exps", "weight"), ("ffn_up_exps", "weight"), ("ffn_gate_up_exps", "weight"):
+      self = .expertGateUp
+    case ("ffn_down_exps", "weight"): self = .expertDown
     case (let module, "weight") where module.hasSuffix("_norm"): self = .norm
     default: return nil
     }

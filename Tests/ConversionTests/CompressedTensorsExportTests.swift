@@ -172,15 +172,17 @@ import Testing
     }
   }
 
-  /// Every committed variation: fused MLPs, biases, and rows that are no whole groups, which stay bf16.
-  @Test(arguments: ConversionTests.dense) func everyVariation(name: String) throws {
+  /// Every committed variation: fused MLPs, biases, and rows that are no whole groups, which stay bf16, as
+  /// do experts.
+  @Test(arguments: ConversionTests.names) func everyVariation(name: String) throws {
     try Place.withTemporaryDirectory { directory in
       let slab = try Self.convert(
         try ConversionTests.golden(name), .q8, to: directory.appending(path: "a.slab"))
       let output = directory.appending(path: "out")
       let isLinear = { (tensor: SlabTensor) in
         let role = TensorRole(tensorName: tensor.name)!
-        return role.isMatrix && ![.embedding, .positions, .output].contains(role)
+        return role.isMatrix && !role.isOfExperts
+          && ![.embedding, .positions, .output, .router].contains(role)
       }
       guard slab.tensors.contains(where: { isLinear($0) && $0.shape[1] % 32 == 0 }) else {
         #expect(throws: ExportError.self) {
@@ -188,10 +190,12 @@ import Testing
         }
         return
       }
-      try CompressedTensorsExport.write(slab, to: output.path + "/", pool: Self.pool)
+      let outcome = try CompressedTensorsExport.write(
+        slab, to: output.path + "/", pool: Self.pool)
       let exported = try Exported(output)
       var expected: Set<String> = []
       var ignored = ["lm_head"]
+      var expertByteCount = 0
       for tensor in slab.tensors {
         let module = tensor.name.replacing(".weight", with: "")
         if isLinear(tensor) {
@@ -201,10 +205,25 @@ import Testing
           }
           ignored.append(module)
         }
+        if TensorRole(tensorName: tensor.name)!.isOfExperts {
+          let weights = try slab.weights(named: tensor.name, pool: Self.pool)
+          let bits = try exported.elements(tensor.name, .bf16, tensor.shape, as: UInt16.self)
+          var row = [Float](repeating: 0, count: tensor.shape[2])
+          for index in 0..<tensor.shape[0] * tensor.shape[1] {
+            weights.copyRow(index, into: &row)
+            let part = bits[index * row.count..<(index + 1) * row.count]
+            #expect(Array(part) == row.map(\.bfloat16Bits))
+          }
+          expertByteCount += 2 * tensor.elementCount
+        }
         expected.insert(tensor.name)
       }
+      if expertByteCount > 0 { ignored.append(#"re:.*\.block_sparse_moe\..*"#) }
+      #expect(outcome.expertByteCount == expertByteCount)
       #expect(exported.names == expected)
       #expect(exported.ignored.sorted() == ignored.sorted())
+      let isBigCode = exported.names.contains("transformer.wte.weight")
+      #expect(exported.quantization["dequantize"] == (isBigCode ? .bool(true) : nil))
     }
   }
 

@@ -12,9 +12,6 @@ import Testing
     (try? FileManager.default.contentsOfDirectory(
       atPath: Place.goldens.appending(path: "checkpoints").path))?.sorted() ?? []
 
-  /// Those without experts.
-  static let dense = names.filter { (try? golden($0))?.configuration.experts == nil }
-
   static func golden(_ name: String) throws -> Checkpoint {
     try Checkpoint(directory: Place.goldens.appending(path: "checkpoints/\(name)").path)
   }

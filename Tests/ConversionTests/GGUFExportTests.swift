@@ -140,49 +140,6 @@ import Testing
     }
   }
 
-  /// Every committed variation, fused MLPs, biases and models without positions among them.
-  @Test(arguments: ConversionTests.dense) func everyVariation(name: String) throws {
-    try Place.withTemporaryDirectory { directory in
-      let source = try ConversionTests.golden(name)
-      let slab = try Self.convert(source, .f32, to: directory.appending(path: "a.slab"))
-      let path = directory.appending(path: "a.gguf").path
-      if source.configuration.architecture == .gptBigCode {
-        #expect(throws: ExportError.self) {
-          try GGUFExport.write(slab, to: path, name: name, as: .q8, pool: Self.pool)
-        }
-        return
-      }
-      try GGUFExport.write(slab, to: path, name: name, as: .q8, pool: Self.pool)
-      let file = try GGUFFile(path: path)
-      let fused = source.tensors.filter { $0.name.contains("input_linear") }
-      #expect(file.tensors.count == source.tensors.count + fused.count)
-      for tensor in file.tensors {
-        let role = try #require(TensorRole(ggufName: tensor.name), "\(tensor.name)")
-        let isWhole = tensor.shape.last! % 32 == 0
-        #expect(tensor.type.name == (!role.isMatrix ? "F32" : isWhole ? "Q8_0" : "F16"))
-      }
-      for stored in fused {
-        let layer = try #require(TensorRole.layer(ofTensor: stored.name))
-        let path32 = directory.appending(path: "h.gguf").path
-        try? FileManager.default.removeItem(atPath: path32)
-        try GGUFExport.write(slab, to: path32, name: name, as: .f16, pool: Self.pool)
-        let file = try GGUFFile(path: path32)
-        let view = try source.matrix(named: stored.name)
-        for (half, module) in ["ffn_gate", "ffn_up"].enumerated() {
-          let tensor = try Self.tensor(file, "blk.\(layer).\(module).weight")
-          #expect(tensor.shape == [view.rows / 2, view.columns])
-          let part = MatrixView(
-            file.bytes(of: tensor), elementType: .f16, rows: view.rows / 2, columns: view.columns)
-          for row in 0..<part.rows {
-            let values = Self.row(view, half * part.rows + row)
-            #expect(Self.row(part, row) == values.map { Float(Float16($0)) })
-          }
-        }
-      }
-      withExtendedLifetime(source) {}
-    }
-  }
-
   @Test func nothingIsLeftOfWhatFails() throws {
     try Place.withTemporaryDirectory { directory in
       let slab = try Self.convert(

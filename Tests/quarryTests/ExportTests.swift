@@ -74,6 +74,35 @@ import Testing
     }
   }
 
+  /// Of a mixture, how many bytes were left as they are is said; llama.cpp's names are understood.
+  @Test func mixturesOfExperts() throws {
+    try Place.withTemporaryDirectory { directory in
+      func path(_ name: String) -> String { directory.appending(path: name).path }
+      func run(_ arguments: String...) throws -> String {
+        let outcome = try quarry.run(arguments)
+        try #require(outcome.status == 0, "\(arguments[0]): \(outcome.errors)")
+        return outcome.output
+      }
+      let json = """
+        {"model_type": "granitemoeshared", "hidden_size": 64, "intermediate_size": 32,
+         "shared_intermediate_size": 64, "num_local_experts": 16, "num_experts_per_tok": 2,
+         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+         "vocab_size": 99, "max_position_embeddings": 128, "tie_word_embeddings": true}
+        """
+      try Data(json.utf8).write(to: directory.appending(path: "config.json"))
+      _ = try run("synthesize", path("config.json"), "-o", path("checkpoint"))
+      _ = try run(
+        "convert", path("checkpoint"), "-o", path("a.slab"), "--recipe", "q8", "--calibration",
+        "none")
+      let said = try run("export", path("a.slab"), "--to", "compressed-tensors", "-o", path("ct"))
+      #expect(said.contains("Experts stay bf16: 384.00 KiB."))  // 2 · 16 · 3 · 32 · 64 · 2
+      _ = try run("export", path("a.slab"), "--to", "gguf", "--type", "q8_0", "-o", path("a.gguf"))
+      let listed = try run("inspect", path("a.gguf"), "--tensors")
+      #expect(listed.contains("blk.1.ffn_up_exps.weight"))
+      #expect(try run("inspect", path("a.gguf")).contains(/experts +16/))
+    }
+  }
+
   /// An interrupted export leaves nothing; a killed one is taken over.
   @Test func interruptedExports() throws {
     try Place.withTemporaryDirectory { directory in

@@ -11,6 +11,8 @@ public enum CompressedTensorsExport {
   public struct Outcome: Sendable, Equatable {
     /// Of weights and scales.
     public internal(set) var byteCount = 0
+    /// Of the weights of experts, which are bfloat16, among them.
+    public internal(set) var expertByteCount = 0
     /// Of all weights against the slab's dequantized ones.
     public internal(set) var normalizedMeanSquaredError = 0.0
     /// The tensor that differs most, and by how much.
@@ -43,9 +45,13 @@ public enum CompressedTensorsExport {
     var outcome = Outcome()
     var total = CompressedTensorsRow.Squares()
     for tensor in rows.tensors {
+      let start = outcome.byteCount
       let squares = try write(tensor, plan.row(of: tensor), of: rows) {
         try writer.append(bytes: $0)
         outcome.byteCount += $0.count
+      }
+      if TensorRole(tensorName: tensor.name)?.isOfExperts == true {
+        outcome.expertByteCount += outcome.byteCount - start
       }
       total.add(squares)
       if squares.normalizedError > outcome.worstError {

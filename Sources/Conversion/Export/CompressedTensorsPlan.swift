@@ -6,22 +6,20 @@ import TensorCore
 ///
 /// Linear layers that have 8 bits in the slab have them there. All else is bfloat16: norms, what the
 /// recipe left unquantized, and embedding and output projection, because they are one matrix in most
-/// Granites, and programs that look rows up in packed bytes are few.
+/// Granites, and programs that look rows up in packed bytes are few. So are experts and their router: in
+/// transformers the matrices of a layer's experts are one parameter and no linear layer, which nothing
+/// packed is read into, and vLLM has no name for packed ones that transformers knows.
 struct CompressedTensorsPlan {
   private let quantized: Set<String>
   /// Modules that are not quantized, as config.json names them.
   private let ignored: [String]
+  /// Whether transformers has to unpack while it loads.
+  private let isLoadedDense: Bool
 
-  /// - Throws: ``ExportError/unsupported(path:what:instead:)`` if a layer has 4 bits or experts, or none
-  ///   has 8 bits.
+  /// - Throws: ``ExportError/unsupported(path:what:instead:)`` if a layer has 4 bits, or none has 8.
   init(_ slab: Slab, _ tensors: [SlabTensor]) throws(ExportError) {
     func refusal(_ what: String, _ instead: String) -> ExportError {
       .unsupported(path: slab.path, what: what, instead: instead)
-    }
-    if tensors.contains(where: { TensorRole(tensorName: $0.name)?.isOfExperts == true }) {
-      throw refusal(
-        "the model is a mixture of experts, which is not written as compressed-tensors yet",
-        "write bf16 weights (--to safetensors)")
     }
     let layers = tensors.filter { Self.isLinear($0) }
     if let tensor = layers.first(where: \.encoding.hasCodebook) {
@@ -39,10 +37,16 @@ struct CompressedTensorsPlan {
         "write it as it is (--to safetensors), or convert the checkpoint with --recipe q8")
     }
     var ignored = ["lm_head"]  // there is such a module even where the embedding is also the output
+    if tensors.contains(where: { TensorRole(tensorName: $0.name)?.isOfExperts == true }) {
+      // To vLLM they are linear layers, with names of its own.
+      ignored.append("re:.*\\.block_sparse_moe\\..*")
+    }
     for tensor in layers where !quantized.contains(tensor.name) {
       ignored.append(String(tensor.name.dropLast(".weight".utf8.count)))
     }
     self.ignored = ignored
+    // Its GPT BigCode asks projections for the weights that packed ones lack.
+    isLoadedDense = tensors.contains { TensorRole(tensorName: $0.name) == .queryKeyValue }
   }
 
   func row(of tensor: SlabTensor) -> CompressedTensorsRow {
@@ -87,18 +91,21 @@ struct CompressedTensorsPlan {
       ("targets", .array([.string("Linear")])), ("weights", weights),
       ("input_activations", .null), ("output_activations", .null),
     ])
-    return object([
-      ("quant_method", .string("compressed-tensors")), ("format", .string("pack-quantized")),
-      ("quantization_status", .string("compressed")),
-      ("config_groups", object([("group_0", group)])),
-      ("ignore", .array(ignored.map { .string($0) })),
-    ])
+    let loading: [(key: String, value: JSONValue)] =
+      isLoadedDense ? [("dequantize", .bool(true))] : []
+    return object(
+      [
+        ("quant_method", .string("compressed-tensors")), ("format", .string("pack-quantized")),
+        ("quantization_status", .string("compressed")),
+        ("config_groups", object([("group_0", group)])),
+        ("ignore", .array(ignored.map { .string($0) })),
+      ] + loading)
   }
 
   /// A matrix of a layer, whose module is a linear one.
   private static func isLinear(_ tensor: SlabTensor) -> Bool {
     guard let role = TensorRole(tensorName: tensor.name) else { return false }
-    return role.isMatrix && ![.embedding, .positions, .output].contains(role)
+    return role.isMatrix && ![.embedding, .positions, .output, .router].contains(role)
       && tensor.shape.count == 2
   }
 

@@ -55,6 +55,9 @@ public enum GGUFExport {
     return byteCount
   }
 
+  /// `LLAMA_MAX_EXPERTS`: llama.cpp ends the process that loads a model with more.
+  private static let maximumExpertCount = 1024
+
   /// Requires that the slab's tensors are exactly those of its configuration.
   private static func check(
     _ tensors: [SlabTensor], of slab: Slab, are configuration: ModelConfiguration
@@ -64,18 +67,13 @@ public enum GGUFExport {
         path: slab.path, what: what,
         instead: "llama.cpp would not load the file (--to safetensors writes all tensors)")
     }
-    if configuration.architecture == .gptBigCode {
-      throw refusal("GPT BigCode is not written as GGUF")
-    }
     if let inner = configuration.mamba?.innerSize, inner != 2 * configuration.hiddenSize {
       throw refusal(
         "its Mamba2 layers have \(inner) features, and llama.cpp takes twice the hidden size only")
     }
-    guard configuration.experts == nil else {
-      throw ExportError.unsupported(
-        path: slab.path,
-        what: "the model is a mixture of experts, which is not written as GGUF yet",
-        instead: "--to safetensors writes all tensors")
+    if let count = configuration.experts?.count, count > maximumExpertCount {
+      throw refusal(
+        "its layers have \(count) experts, and llama.cpp takes \(maximumExpertCount) at most")
     }
     let expected = configuration.expectedTensors
     for (name, shape) in expected {

@@ -5,14 +5,7 @@ extension GGUFExport {
   static func hyperparameters(
     _ configuration: ModelConfiguration, name: String, _ type: RowEncoding
   ) -> [(key: String, value: GGUFMetadata)] {
-    // A Llama without multipliers is what llama.cpp's "llama" computes; its "granite" is the same block
-    // with them, and with heads of any number of features.
-    let isPlain =
-      configuration.architecture == .llama && configuration.embeddingMultiplier == 1
-      && configuration.residualMultiplier == 1 && configuration.logitsScaling == 1
-      && configuration.attentionMultiplier
-        == Float(1 / Double(configuration.headSize).squareRoot())
-    let architecture = isPlain ? "llama" : configuration.mamba == nil ? "granite" : "granitehybrid"
+    let architecture = architecture(configuration)
     var metadata: [(key: String, value: GGUFMetadata)] = [
       ("general.architecture", .string(architecture)), ("general.type", .string("model")),
       ("general.name", .string(name)), ("general.file_type", .uint32(type.ggufFileType)),
@@ -26,7 +19,6 @@ extension GGUFExport {
     add("context_length", configuration.contextLength)
     add("embedding_length", configuration.hiddenSize)
     add("block_count", configuration.layerCount)
-    add("feed_forward_length", configuration.intermediateSize)
     add("attention.head_count", configuration.headCount)
     if let mamba = configuration.mamba {
       // Layers without KV heads are those with a state.
@@ -46,10 +38,25 @@ extension GGUFExport {
     }
     add("attention.key_length", configuration.headSize)
     add("attention.value_length", configuration.headSize)
+    if let experts = configuration.experts {
+      add("feed_forward_length", experts.intermediateSize)
+      add("expert_count", experts.count)
+      add("expert_used_count", experts.usedCount)
+      add("expert_feed_forward_length", experts.intermediateSize)
+      if configuration.intermediateSize > 0 {
+        add("expert_shared_feed_forward_length", configuration.intermediateSize)
+      }
+    } else {
+      add("feed_forward_length", configuration.intermediateSize)
+    }
+    if architecture == "starcoder" {
+      add("attention.layer_norm_epsilon", .float32(configuration.normEpsilon))
+      return metadata
+    }
     add("attention.layer_norm_rms_epsilon", .float32(configuration.normEpsilon))
     add("rope.dimension_count", configuration.headSize)
     add("rope.freq_base", .float32(Float(configuration.ropeTheta)))
-    if !isPlain {
+    if architecture != "llama" {
       add("embedding_scale", .float32(configuration.embeddingMultiplier))
       add("residual_scale", .float32(configuration.residualMultiplier))
       add("attention.scale", .float32(configuration.attentionMultiplier))
@@ -58,5 +65,21 @@ extension GGUFExport {
       if !configuration.usesRotaryPositions { add("rope.scaling.finetuned", .bool(false)) }
     }
     return metadata
+  }
+
+  /// What llama.cpp calls such a model.
+  private static func architecture(_ configuration: ModelConfiguration) -> String {
+    if configuration.architecture == .gptBigCode { return "starcoder" }
+    if configuration.mamba != nil { return "granitehybrid" }
+    // Its "granitemoe" rotates always; its "granite" takes experts too, and rotates where it is told.
+    if configuration.experts != nil && configuration.usesRotaryPositions { return "granitemoe" }
+    // A Llama without multipliers is what its "llama" computes; its "granite" is the same block with
+    // them, and with heads of any number of features.
+    let isPlain =
+      configuration.architecture == .llama && configuration.embeddingMultiplier == 1
+      && configuration.residualMultiplier == 1 && configuration.logitsScaling == 1
+      && configuration.attentionMultiplier
+        == Float(1 / Double(configuration.headSize).squareRoot())
+    return isPlain ? "llama" : "granite"
   }
 }

@@ -2,14 +2,15 @@ import ModelFiles
 import TensorCore
 
 extension GGUFTensorPlan {
-  /// What becomes of a tensor of a Mamba2 layer; nil for any other.
+  /// What becomes of a tensor of a Mamba2 layer; nil for any other. `published` is its name within the
+  /// layer.
   ///
   /// llama.cpp keeps the rate −e^A_log itself, heads as rows of one value, and a norm as a row for each
   /// group.
   static func mamba(
-    _ tensor: SlabTensor, layer: Int, _ sizes: MambaShape, _ type: RowEncoding
+    _ tensor: SlabTensor, _ published: String, _ prefix: String, _ sizes: MambaShape,
+    _ type: RowEncoding
   ) -> GGUFTensorPlan? {
-    let published = tensor.name.split(separator: ".").dropFirst(3).joined(separator: ".")
     var shape = tensor.shape
     var encode = encoding(of: tensor, type).encode
     let name: String
@@ -34,7 +35,7 @@ extension GGUFTensorPlan {
     default: return nil
     }
     return GGUFTensorPlan(
-      name: "blk.\(layer).\(name)", tensor: tensor, encoding: encoding(of: tensor, type),
+      name: prefix + name, tensor: tensor, encoding: encoding(of: tensor, type),
       shape: shape, rows: nil, source: { $0 }, encode: encode)
   }
 }

@@ -17,53 +17,72 @@ struct GGUFTensorPlan: Sendable {
   static func plans(
     for tensor: SlabTensor, _ configuration: ModelConfiguration, _ type: RowEncoding
   ) -> [GGUFTensorPlan] {
-    let encoding = encoding(of: tensor, type)
-    func plan(
-      _ name: String, rows: Range<Int>? = nil,
-      source: @escaping @Sendable (Int) -> Int = { $0 }
-    ) -> GGUFTensorPlan {
-      let shape = rows.map { [$0.count] + tensor.shape.dropFirst() } ?? tensor.shape
-      return GGUFTensorPlan(
-        name: name, tensor: tensor, encoding: encoding, shape: shape, rows: rows, source: source,
-        encode: encoding.encode)
-    }
     guard let layer = TensorRole.layer(ofTensor: tensor.name) else {
-      return [plan(outerNames[tensor.name]!)]
+      return [GGUFTensorPlan(outerNames[tensor.name]!, tensor, type)]
     }
-    if let plan = configuration.mamba.flatMap({ mamba(tensor, layer: layer, $0, type) }) {
+    let parts = tensor.name.split(separator: ".").dropFirst(3)
+    let name = parts.joined(separator: ".")
+    let prefix = "blk.\(layer)."
+    if let plan = configuration.mamba.flatMap({ mamba(tensor, name, prefix, $0, type) }) {
       return [plan]
     }
-    let parts = tensor.name.split(separator: ".")
-    let (module, kind) = (String(parts[parts.count - 2]), parts.last!)
-    func name(_ module: String) -> String { "blk.\(layer).\(module).\(kind)" }
-    if module == "input_linear" {
-      let half = configuration.intermediateSize
-      return [
-        plan(name("ffn_gate"), rows: 0..<half),
-        plan(name("ffn_up"), rows: 0..<half, source: { half + $0 }),
-      ]
+    if let plans = configuration.experts.flatMap({ experts(tensor, name, prefix, $0, type) }) {
+      return plans
     }
-    guard configuration.usesRotaryPositions, module == "q_proj" || module == "k_proj" else {
-      return [plan(name(layerNames[module]!))]
+    // The MLP that all tokens share has names of its own beside experts.
+    let suffix = configuration.experts == nil ? "" : "_shexp"
+    if name == "shared_mlp.input_linear.weight" {
+      let names = ["ffn_gate", "ffn_up"].map { prefix + $0 + suffix + ".weight" }
+      return halves(of: tensor, names, type)
     }
-    let headSize = configuration.headSize
+    if name == "shared_mlp.output_linear.weight" {
+      return [GGUFTensorPlan(prefix + "ffn_down" + suffix + ".weight", tensor, type)]
+    }
+    let module = parts.dropLast().joined(separator: ".")
+    let target = "\(prefix)\(layerNames[module]!).\(parts.last!)"
+    let isRotated = ["self_attn.q_proj", "self_attn.k_proj"].contains(module)
+    return configuration.usesRotaryPositions && isRotated
+      ? [rotated(target, tensor, headSize: configuration.headSize, type)]
+      : [GGUFTensorPlan(target, tensor, type)]
+  }
+
+  /// The first and the second half of the rows of a matrix, or of the matrix of each expert.
+  static func halves(
+    of tensor: SlabTensor, _ names: [String], _ type: RowEncoding
+  ) -> [GGUFTensorPlan] {
+    let encoding = encoding(of: tensor, type)
+    var shape = tensor.shape
+    let size = shape[shape.count - 2] / 2
+    shape[shape.count - 2] = size
+    let rows = 0..<shape.dropLast().reduce(1, *)
+    return names.enumerated().map { half, name in
+      GGUFTensorPlan(
+        name: name, tensor: tensor, encoding: encoding, shape: shape, rows: rows,
+        source: { ($0 / size * 2 + half) * size + $0 % size }, encode: encoding.encode)
+    }
+  }
+
+  /// A projection to queries or keys, or its bias, with the features that are rotated together side by
+  /// side.
+  private static func rotated(
+    _ name: String, _ tensor: SlabTensor, headSize: Int, _ type: RowEncoding
+  ) -> GGUFTensorPlan {
+    let encoding = encoding(of: tensor, type)
     guard tensor.shape.count > 1 else {
-      return [
-        GGUFTensorPlan(
-          name: name(layerNames[module]!), tensor: tensor, encoding: encoding, shape: tensor.shape,
-          rows: nil, source: { $0 },
-          encode: { row, columns, destination in
-            let elements = destination.assumingMemoryBound(to: Float.self)
-            for column in 0..<columns {
-              elements[column] = row[adjacentPairs(column, headSize: headSize)]
-            }
-            return (0..<columns).first { !row[$0].isFinite }
-          })
-      ]
+      return GGUFTensorPlan(
+        name: name, tensor: tensor, encoding: encoding, shape: tensor.shape, rows: nil,
+        source: { $0 },
+        encode: { row, columns, destination in
+          let elements = destination.assumingMemoryBound(to: Float.self)
+          for column in 0..<columns {
+            elements[column] = row[adjacentPairs(column, headSize: headSize)]
+          }
+          return (0..<columns).first { !row[$0].isFinite }
+        })
     }
-    return [
-      plan(name(layerNames[module]!), source: { adjacentPairs($0, headSize: headSize) })
-    ]
+    return GGUFTensorPlan(
+      name: name, tensor: tensor, encoding: encoding, shape: tensor.shape, rows: nil,
+      source: { adjacentPairs($0, headSize: headSize) }, encode: encoding.encode)
   }
 
   /// llama.cpp rotates rows 2 j and 2 j + 1 of a head together, the checkpoint j and j + headSize / 2.
@@ -72,35 +91,21 @@ struct GGUFTensorPlan: Sendable {
     return row - index + (index % 2) * (headSize / 2) + index / 2
   }
 
+  /// As in llama.cpp, routers and positions are not rounded.
   static func encoding(of tensor: SlabTensor, _ type: RowEncoding) -> RowEncoding {
-    guard TensorRole(tensorName: tensor.name)?.isMatrix == true else { return .f32 }
+    guard let role = TensorRole(tensorName: tensor.name), role.isMatrix, role != .router,
+      role != .positions
+    else { return .f32 }
     return type == .q8 && tensor.shape.last! % RowEncoding.blockSize != 0 ? .f16 : type
   }
-
-  private static let outerNames = [
-    "model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-  ]
-  private static let layerNames = [
-    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q",
-    "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate",
-    "up_proj": "ffn_up", "down_proj": "ffn_down", "output_linear": "ffn_down",
-  ]
 }
 
-extension RowEncoding {
-  var ggufType: GGUFType {
-    let ids: [RowEncoding: UInt32] = [.f32: 0, .f16: 1, .q8: 8, .bf16: 30]
-    return GGUFType(id: ids[self]!)!
-  }
-
-  /// `general.file_type` of a file whose matrices are of this type.
-  var ggufFileType: UInt32 {
-    switch self {
-    case .f32: 0
-    case .f16: 1
-    case .q8: 7
-    case .bf16: 32
-    }
+extension GGUFTensorPlan {
+  /// All rows of a tensor, as they are.
+  init(_ name: String, _ tensor: SlabTensor, _ type: RowEncoding) {
+    let encoding = Self.encoding(of: tensor, type)
+    self.init(
+      name: name, tensor: tensor, encoding: encoding, shape: tensor.shape, rows: nil,
+      source: { $0 }, encode: encoding.encode)
   }
 }

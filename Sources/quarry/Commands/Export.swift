@@ -12,14 +12,16 @@ struct Export: ParsableCommand {
       tokenizer as they came. Config.json still names the element type of the original checkpoint.
 
       gguf          one file for llama.cpp and what is built on it: weights dequantized and written as \
-      f16, bf16 or q8_0 (blocks of 32 that are rounded once more), vectors as f32, with tokenizer and chat \
-      template.
+      f16, bf16 or q8_0 (blocks of 32 that are rounded once more), vectors, routers and learned positions as \
+      f32, with tokenizer and chat template. Every architecture that Quarry runs: granite, granitemoe, \
+      granitehybrid, llama and starcoder are llama.cpp's names for them.
 
       compressed-tensors   a checkpoint directory of 8-bit weights, which transformers loads with the \
       package compressed-tensors and vLLM serves on GPUs. Linear layers of a slab of recipe q8 or q8s are \
       dequantized and rounded once more, to signed bytes in groups of 32 columns, each with a bf16 scale; \
-      what that added is printed. Embedding, output projection and what is unquantized are bf16. Layers of \
-      4 bits are refused: their codebook does not fit a grid of integers.
+      what that added is printed. Embedding, output projection and what is unquantized are bf16, and so are \
+      experts, which transformers takes unpacked only: a mixture whose experts are most of it hardly \
+      shrinks. GPT BigCode is unpacked by transformers while it loads. Layers of 4 bits are refused: their codebook does not fit a grid of integers.
 
       Every digest of the slab is checked on the way. The output must not exist, and appears when it \
       is complete.
@@ -126,7 +128,10 @@ struct Export: ParsableCommand {
       let outcome = try CompressedTensorsExport.write(
         slab, to: output, maximumShardByteCount: shardSize.byteCount, pool: pool,
         progress: progress, isCancelled: isCancelled)
-      return sizes(outcome.byteCount, of: "8-bit and bf16", slab) + """
+      let experts =
+        outcome.expertByteCount == 0
+        ? "" : "\nExperts stay bf16: \(Format.bytes(outcome.expertByteCount))."
+      return sizes(outcome.byteCount, of: "8-bit and bf16", slab) + experts + """
 
         Added error, against the slab's weights: NMSE \
         \(Format.significant(outcome.normalizedMeanSquaredError)); most in \(outcome.worstTensor), \
