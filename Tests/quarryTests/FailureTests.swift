@@ -347,13 +347,13 @@ import Testing
         try Data(
           """
           {"architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid",
-           "hidden_size": 256, "num_hidden_layers": \(layers), "num_attention_heads": 4,
-           "num_key_value_heads": 2, "shared_intermediate_size": 256, "intermediate_size": 256,
-           "num_local_experts": 48, "num_experts_per_tok": 4, "vocab_size": 4099,
+           "hidden_size": 512, "num_hidden_layers": \(layers), "num_attention_heads": 8,
+           "num_key_value_heads": 2, "shared_intermediate_size": 256, "intermediate_size": 768,
+           "num_local_experts": 16, "num_experts_per_tok": 4, "vocab_size": 4099,
            "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "hidden_act": "silu",
            "tie_word_embeddings": true, "embedding_multiplier": 12, "residual_multiplier": 0.22,
            "attention_multiplier": 0.015625, "logits_scaling": 6, "eos_token_id": 0,
-           "position_embedding_type": "nope", "mamba_n_heads": 8, "mamba_d_head": 64,
+           "position_embedding_type": "nope", "mamba_n_heads": 16, "mamba_d_head": 64,
            "mamba_d_state": 32, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_d_conv": 4,
            "mamba_conv_bias": true, "layer_types": [\(types.joined(separator: ", "))]}
           """.utf8
@@ -361,19 +361,26 @@ import Testing
         let checkpoint = directory.appending(path: "\(layers)")
         let made = try quarry.run(["synthesize", config.path, "-o", checkpoint.path])
         try #require(made.status == 0, "\(made.errors)")
-        return Double(try peakKilobytes(ofConverting: checkpoint, isCalibrated: true))
+        // What threads do at the same moment differs from run to run.
+        let runs = try (0..<2).map { _ in
+          try peakKilobytes(ofConverting: checkpoint, isCalibrated: true, ["--recipe", "q8"])
+        }
+        return Double(runs.min()!)
       }
-      // The experts of a layer alone have 18 MiB.
+      // The experts of a layer alone have 36 MiB.
       #expect(peaks[0] > 20 * 1024)
       #expect(abs(peaks[1] / peaks[0] - 1) < 0.05, "\(peaks) KiB")
     }
   }
 
   /// The most memory of its own that the program has while it converts with two threads.
-  private func peakKilobytes(ofConverting checkpoint: URL, isCalibrated: Bool) throws -> Int {
+  private func peakKilobytes(
+    ofConverting checkpoint: URL, isCalibrated: Bool, _ options: [String] = []
+  ) throws -> Int {
     var most = 0
+    let output = checkpoint.path + ".slab"
     let outcome = try quarry.run(
-      ["convert", checkpoint.path, "-o", checkpoint.path + ".slab", "--threads", "2"]
+      ["convert", checkpoint.path, "-o", output, "--force", "--threads", "2"] + options
     ) { process, _ in
       while process.isRunning {
         let status = try? String(
