@@ -113,6 +113,19 @@ import Tokenization
     #expect(engine.statistics.sequenceSteps > engine.statistics.steps, "they ran together")
   }
 
+  /// Tokens that each prompt, one after the other, found in the cache; what follows them is checked
+  /// against a cold run.
+  private func answer(_ prompts: [[TokenID]], _ engine: Engine) async throws -> [Int] {
+    var cached: [Int] = []
+    for prompt in prompts {
+      let request = request(prompt, 4)
+      let result = try await run(engine, [request])[0]
+      #expect(result.choices == (try alone(request)))
+      cached.append(result.cached)
+    }
+    return cached
+  }
+
   @Test func prefixesAreReusedFromKeptStates() async throws {
     let engine = try engine()
     defer { engine.stop() }
@@ -122,13 +135,7 @@ import Tokenization
       base, base, base + tokens(20, seed: 2), Array(base[..<30]) + tokens(20, seed: 3),
       Array(base[..<40]),
     ]
-    var cached: [Int] = []
-    for prompt in prompts {
-      let request = request(prompt, 4)
-      let result = try await run(engine, [request])[0]
-      #expect(result.choices == (try alone(request)))
-      cached.append(result.cached)
-    }
+    let cached = try await answer(prompts, engine)
     #expect(cached == [0, 59, 59, 0, 30])
     #expect(engine.statistics.prefilledTokens == 60 + 1 + 21 + 50 + 10)
     #expect(engine.statistics.reusedTokens == 59 + 59 + 30)
@@ -147,13 +154,7 @@ import Tokenization
       // A question later in a chat, asked otherwise.
       turn + message(24, 6) + message(2, 0), turn + message(24, 7) + message(2, 0),
     ]
-    var cached: [Int] = []
-    for prompt in prompts {
-      let request = request(prompt, 4)
-      let result = try await run(engine, [request])[0]
-      #expect(result.choices == (try alone(request)))
-      cached.append(result.cached)
-    }
+    let cached = try await answer(prompts, engine)
     #expect(cached == [0, system.count, system.count, turn.count])
     #expect(
       engine.statistics.prefilledTokens

@@ -47,25 +47,21 @@ struct Experts: Sendable {
     _ scratch: ExpertWorkspace, _ compute: Compute, _ output: Rows
   ) throws(PassFailure) {
     let (routing, activations) = (scratch.routing, scratch.activations)
-    // All rows of a single token are the same: one serves them all.
-    let isOneRow = source != nil && compute.tokenCount == 1
     if let observer = compute.observer {
       let columns = matrices[0].geometry.columns
       show(kind, input, source: source, scratch, columns: columns, to: observer)
     }
     do throws(NonFiniteActivation) {
       try activations.load(
-        input.pointer, source: source, batches: isOneRow ? [0..<1] : routing.batches,
-        inputStride: input.stride, for: matrices[0], precision: compute.precision,
-        kernels: compute.kernels,
+        input.pointer, source: source, batches: routing.batches, inputStride: input.stride,
+        for: matrices[0], precision: compute.precision, kernels: compute.kernels,
         pool: compute.pool)
     } catch {
       throw PassFailure(row: routing.tokens[error.token], reason: .activation)
     }
     let products = zip(routing.experts, routing.batches).map { expert, rows in
       Kernels.Product(
-        matrices[expert], batch: isOneRow ? 0..<1 : rows,
-        output: isOneRow ? output[rows.lowerBound] : output.pointer, outputStride: output.stride)
+        matrices[expert], batch: rows, output: output.pointer, outputStride: output.stride)
     }
     compute.kernels.multiply(products, activations, pool: compute.pool)
   }

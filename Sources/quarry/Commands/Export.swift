@@ -21,7 +21,8 @@ struct Export: ParsableCommand {
       dequantized and rounded once more, to signed bytes in groups of 32 columns, each with a bf16 scale; \
       what that added is printed. Embedding, output projection and what is unquantized are bf16, and so are \
       experts, which transformers takes unpacked only: a mixture whose experts are most of it hardly \
-      shrinks. GPT BigCode is unpacked by transformers while it loads. Layers of 4 bits are refused: their codebook does not fit a grid of integers.
+      shrinks. GPT BigCode is unpacked by transformers while it loads. Layers of 4 bits are refused: their \
+      codebook does not fit a grid of integers.
 
       Every digest of the slab is checked on the way. The output must not exist, and appears when it \
       is complete.
