@@ -1,25 +1,30 @@
+import Foundation
 import Inference
 import JSON
 import ModelFiles
 import TensorCore
+import TestSupport
 import Tokenization
 
 /// A model that answers every chat with the same pieces, each a token, and then ends: embeddings are
-/// unit vectors, the layer adds nothing, and the output projection wants after every token the next.
+/// unit vectors, the layers add nothing, and the output projection wants after every token the next.
 struct ScriptedModel: WeightSource {
   let path = "scripted"
   private let configuration: ModelConfiguration
-  private let size: Int
+  /// Columns of the embedding, and its rows, of which those after `last` stand for nothing.
+  private let size, last: Int
   /// Ids 0 to 255 are bytes, 256 ends, 257 begins the answer.
   private static let end = 256
 
   /// - Parameters:
   ///   - special: pieces that are special tokens.
   ///   - template: shows tools and earlier calls unless given.
+  ///   - golden: a golden checkpoint whose layers it has, without their weights.
   static func make(
-    _ pieces: [String], special: Set<String> = [], template: String = defaultTemplate
+    _ pieces: [String], special: Set<String> = [], template: String = defaultTemplate,
+    layersOf golden: String = "llama"
   ) throws -> Model {
-    let source = try ScriptedModel(size: end + 2 + pieces.count)
+    let source = try ScriptedModel(tokenCount: end + 2 + pieces.count, layersOf: golden)
     var assets = ModelAssets(configuration: source.configuration)
     let words = ["<|end|>", "<|start|>"] + pieces
     let added = words.enumerated().map { index, word in
@@ -68,16 +73,24 @@ struct ScriptedModel: WeightSource {
     }
   }()
 
-  private init(size: Int) throws {
-    self.size = size
-    let config: JSONValue = .object([
-      "model_type": "llama", "hidden_size": .integer(size), "intermediate_size": 8,
-      "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
-      "vocab_size": .integer(size), "max_position_embeddings": 4096,
-      "tie_word_embeddings": false, "hidden_act": "silu", "rms_norm_eps": 1e-5,
-      "rope_theta": 10000,
-    ])
-    configuration = try ModelConfiguration(json: Array(config.serialized().utf8))
+  private init(tokenCount: Int, layersOf golden: String) throws {
+    let path = Place.goldens.appending(path: "checkpoints/\(golden)/config.json")
+    var config = try JSONSerialization.jsonObject(with: Data(contentsOf: path)) as! [String: Any]
+    last = tokenCount - 1
+    // Heads of all kinds divide it.
+    size = (tokenCount + 191) / 192 * 192
+    for name in ["hidden_size", "n_embd"] where config[name] != nil { config[name] = size }
+    for name in ["max_position_embeddings", "n_positions"] where config[name] != nil {
+      config[name] = 4096
+    }
+    if let width = config["mamba_d_head"] as? Int, let factor = config["mamba_expand"] as? Int {
+      config["mamba_n_heads"] = factor * size / width
+    }
+    config.merge(
+      ["vocab_size": size, "tie_word_embeddings": false, "logits_scaling": 1]
+    ) { $1 }
+    configuration = try ModelConfiguration(
+      json: Array(JSONSerialization.data(withJSONObject: config)))
   }
 
   private var shapes: [String: [Int]] {
@@ -85,25 +98,26 @@ struct ScriptedModel: WeightSource {
   }
 
   func shape(ofTensor name: String) -> [Int]? { shapes[name] }
+  /// Norms scale by 1, everything else is nothing.
   func vector(named name: String) -> [Float] {
-    Array(repeating: 1, count: shapes[name]![0])
+    let isNorm = name.hasSuffix(".weight") && (name.contains("norm") || name.contains("ln_"))
+    return Array(repeating: isNorm ? 1 : 0, count: shapes[name]!.reduce(1, *))
   }
 
   func matrices(named name: String, pool: WorkerPool) -> [WeightMatrix] {
     let shape = shapes[name]!
-    let geometry = PanelGeometry(rows: shape[0], columns: shape[1])!
+    let geometry = PanelGeometry(rows: shape[shape.count - 2], columns: shape.last!)!
     let buffer = AlignedBuffer(byteCount: geometry.byteCount(of: .elements, in: .f32))
     func set(_ row: Int, _ column: Int, _ value: Float) {
       let offset = geometry.elementOffset(row: row, column: column, elementBytes: 4)
       buffer.base.storeBytes(of: value, toByteOffset: offset, as: Float.self)
     }
-    for token in 0..<size {
-      if name.hasPrefix("model.embed") { set(token, token, 1) }
-      if name.hasPrefix("lm_head") { set(token == size - 1 ? Self.end : token + 1, token, 4) }
+    for token in 0...last {
+      if name == configuration.embeddingName { set(token, token, 1) }
+      if name == "lm_head.weight" { set(token == last ? Self.end : token + 1, token, 4) }
     }
-    return [
-      WeightMatrix(
-        encoding: .f32, geometry: geometry, streams: [.elements: buffer.bytes], owners: [buffer])
-    ]
+    let matrix = WeightMatrix(
+      encoding: .f32, geometry: geometry, streams: [.elements: buffer.bytes], owners: [buffer])
+    return Array(repeating: matrix, count: shape.count == 3 ? shape[0] : 1)
   }
 }
