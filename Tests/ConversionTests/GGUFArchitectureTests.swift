@@ -189,8 +189,15 @@ import Testing
     ]
     for (name, fields) in wanted {
       try Place.withTemporaryDirectory { directory in
-        let file = try Self.export(try ConversionTests.golden(name), in: directory)
+        let source = try ConversionTests.golden(name)
+        let file = try Self.export(source, in: directory)
         for (key, value) in fields { #expect(Self.value(file, key) == value, "\(name): \(key)") }
+        // Which size is whose, as `quarry inspect` shows them.
+        let (found, original) = try (
+          ModelListing(path: file.path).facts, ModelListing(path: source.directory).facts
+        )
+        #expect(found.intermediateSize == original.intermediateSize, "\(name)")
+        #expect(found.expertIntermediateSize == original.expertIntermediateSize, "\(name)")
       }
     }
   }

@@ -60,10 +60,18 @@ public struct ModelFacts: Sendable {
     contextLength = number("context_length")
     layerCount = number("block_count")
     hiddenSize = number("embedding_length")
-    intermediateSize = number("feed_forward_length")
     expertCount = number("expert_count")
     usedExpertCount = number("expert_used_count")
-    expertIntermediateSize = number("expert_feed_forward_length")
+    let size = number("feed_forward_length")
+    if expertCount == nil {
+      intermediateSize = size
+    } else {
+      // Without a size of the experts alone, the other one is theirs.
+      expertIntermediateSize = number("expert_feed_forward_length") ?? size
+      intermediateSize =
+        number("expert_shared_feed_forward_length")
+        ?? (size == expertIntermediateSize ? nil : size)
+    }
     headCount = number("attention.head_count")
     headSize = number("attention.key_length") ?? quotient(hiddenSize, headCount)
     vocabularySize =
