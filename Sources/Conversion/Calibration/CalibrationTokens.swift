@@ -5,20 +5,25 @@ import Tokenization
 struct CalibrationTokens {
   let windows: [[TokenID]]
 
-  /// Tokens of a window, where there are as many and the model has room for them.
-  private static let windowLength = 512
+  /// Tokens of a window at most. Short ones see more of a text, and more of its kinds; in much shorter
+  /// ones the first tokens, which are unlike all others, count for too much.
+  private static let longestWindow = 320
 
-  /// As many whole windows as `count` tokens make, from the beginning of the text to its end at equal
-  /// distances; all tokens where there are not more.
+  /// Windows of one length, from the beginning of the text to its end at equal distances; all tokens
+  /// where there are not more than `count`.
+  ///
+  /// - Precondition: there are tokens, and `count` is positive.
   init(_ tokens: [TokenID], atMost count: Int, contextLength: Int) {
-    let length = min(Self.windowLength, count, contextLength)
+    let longest = min(Self.longestWindow, contextLength)
+    let windowCount = (min(count, tokens.count) + longest - 1) / longest
     if tokens.count <= count {
+      let length = (tokens.count + windowCount - 1) / windowCount
       windows = stride(from: 0, to: tokens.count, by: length).map {
         Array(tokens[$0..<min($0 + length, tokens.count)])
       }
     } else {
+      let length = count / windowCount
       let last = tokens.count - length
-      let windowCount = count / length
       windows = (0..<windowCount).map { window in
         let start = windowCount == 1 ? 0 : last / (windowCount - 1) * window
         return Array(tokens[start..<start + length])
