@@ -17,8 +17,12 @@ extension Converter {
   /// stays until the next one is complete.
   public func journalByteCount(_ plan: ConversionPlan) -> Int {
     let size = size(.most, plan, SlabSize.Assets([], pool: pool)) { _ in true }
-    let columns = ImportanceStatistics.expected(checkpoint.configuration)
-    let moments = columns.reduce(0) { $0 + 4 * $1.columns + 300 }
+    // Of what experts see, that of one layer at a time.
+    let moments = ImportanceStatistics.expected(checkpoint.configuration).reduce(0) {
+      let layers =
+        ImportanceStatistics.isInputOfExperts($1.name) ? checkpoint.configuration.layerCount : 1
+      return $0 + 4 * $1.columns / layers + 300
+    }
     let tokenLimit = calibration.tokenLimit
     let state = tokenLimit * checkpoint.configuration.hiddenSize * 4 + moments
     let isRun = tokenLimit > 0 && plan.isQuantized

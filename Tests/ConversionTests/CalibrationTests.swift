@@ -37,13 +37,13 @@ import Testing
           Issue.record("\(report.calibration)")
           return
         }
-        #expect(origin.hasPrefix("512 tokens, sha256 "))
+        #expect(origin.hasPrefix("600 tokens, sha256 "))
         files.append(try Data(contentsOf: path))
       }
       #expect(files[1] == files[0] && files[2] == files[0])
       let slab = try Slab(path: directory.appending(path: "2.slab").path)
       try slab.verify(pool: WorkerPool(threadCount: 2)) { _, _ in }
-      #expect(slab.metadata["calibration"]?.hasPrefix("512 tokens") == true)
+      #expect(slab.metadata["calibration"]?.hasPrefix("600 tokens") == true)
       let plan = try ConversionPlan(checkpoint, recipe: recipe)
       let sizes = Converter(
         checkpoint: checkpoint, recipe: recipe, calibration: Self.short, profile: .run,

@@ -92,6 +92,30 @@ import Testing
     }
   }
 
+  /// A conversion keeps what experts saw of their own for one layer at a time.
+  @Test func earlierExpertsAreForgotten() throws {
+    try withCheckpoint { checkpoint, _ in
+      guard case .source(let source) = try PreparedCalibration(Self.text, of: checkpoint) else {
+        Issue.record("the checkpoint has a tokenizer")
+        return
+      }
+      let calibrator = try Calibrator(
+        checkpoint, source: source, pool: Self.pool, isCancelled: { false })
+      let all = try ImportanceStatistics.gather(
+        checkpoint, calibration: Self.text, pool: Self.pool)
+      for layer in 0..<Self.layers {
+        try calibrator.advance(to: .layer(layer))
+        let kept = calibrator.statistics.moments
+        for name in kept.keys where ImportanceStatistics.isInputOfExperts(name) {
+          #expect(name.hasPrefix("model.layers.\(layer)."))
+        }
+        for (name, values) in kept { #expect(all.moments[name] == values) }
+        #expect(kept.keys.count { $0.hasPrefix("model.layers.\(layer).experts.") } == 3)
+      }
+      #expect(calibrator.statistics.rareExperts == all.rareExperts)
+    }
+  }
+
   /// What an expert saw, with the layer's input where it saw little.
   @Test func statisticsFallBackToTheLayer() throws {
     try withCheckpoint { checkpoint, directory in
@@ -105,7 +129,7 @@ import Testing
           try #require(from.moments[prefix + name])
         }
         #expect(
-          try moments("experts.tokens", statistics).reduce(0, +) == Float(512 * Self.used))
+          try moments("experts.tokens", statistics).reduce(0, +) == Float(600 * Self.used))
         let tokens = try moments("experts.tokens", few)
         #expect(tokens.reduce(0, +) == Float(Self.used) && tokens.max() == 1)
         #expect(few.rareExperts[prefix + "experts.tokens"] == Self.experts)

@@ -50,10 +50,15 @@ import Tokenization
   @Test(arguments: [5_000_000, 5_600_000, 6_500_000, 8_000_000]) func keepsWithinAFileSize(
     bytes: Int
   ) throws {
-    let choice = try Self.costs.get().choice(for: .fileByteCount(bytes))
+    let costs = try Self.costs.get()
+    let choice = try costs.choice(for: .fileByteCount(bytes))
     try convert(choice.recipe(named: "t")) { slab, _ in
       #expect(slab.fileByteCount <= bytes)
-      #expect(slab.fileByteCount > bytes - bytes / 100)
+      // Some inputs turn out to need no column scales.
+      let scales = slab.tensors.filter { $0.name.hasSuffix(".column_scales") }
+        .reduce(0) { $0 + $1.elementCount }
+      let spared = 4 * (costs.columnScaleCount - scales)
+      #expect(spared >= 0 && slab.fileByteCount + spared > bytes - bytes / 100)
     }
   }
 

@@ -193,7 +193,7 @@ import Testing
         })
       let layers = Self.lines(outcome.errors).filter { $0.hasPrefix("layer ") }
       #expect(layers.count == 8)
-      #expect(layers.last == "layer 8 of 8: reading 4096 tokens of the calibration text")
+      #expect(layers.last == "layer 8 of 8: reading 2560 tokens of the calibration text")
       #expect(outcome.output.contains(" NMSE  ") && outcome.output.contains("weighted"))
       // The report goes to standard output as ever.
       #expect(outcome.output.contains("root ") && !outcome.output.contains("["))

@@ -30,14 +30,20 @@ final class Calibrator {
   private let kernels: Kernels
   /// Nil where statistics are given.
   let run: CalibrationRun?
-  /// What has been seen so far.
+  /// What has been seen so far; of what experts saw of their own, that of the last layer alone, unless
+  /// everything is to be kept.
   var statistics: ImportanceStatistics
+  private let keepsAll: Bool
 
   /// Reads weights of the embedding only.
+  ///
+  /// - Parameter keepsAll: whether all statistics are wanted in the end. Those of experts are large, and
+  ///   of no use once their layer is converted.
   init(
     _ checkpoint: Checkpoint, source: PreparedCalibration.Source, pool: WorkerPool,
-    isCancelled: @escaping @Sendable () -> Bool
+    keepsAll: Bool = false, isCancelled: @escaping @Sendable () -> Bool
   ) throws(ConversionError) {
+    self.keepsAll = keepsAll
     self.checkpoint = checkpoint
     self.pool = pool
     do throws(InstructionSetError) {
@@ -64,6 +70,7 @@ final class Calibrator {
     progress: (_ layer: Int, _ done: Int, _ count: Int) -> Void = { _, _, _ in }
   ) throws(ConversionError) {
     guard let run else { return }
+    if !keepsAll { statistics.forgetInputsOfExperts() }
     switch kind {
     case .layer(let layer):
       let moments = try run.run(layer: layer) { progress(layer, $0, $1) }

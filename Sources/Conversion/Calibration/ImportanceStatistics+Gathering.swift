@@ -29,7 +29,7 @@ extension ImportanceStatistics {
     }
     guard case .source(let source) = prepared else { preconditionFailure("checked above") }
     let calibrator = try Calibrator(
-      checkpoint, source: source, pool: pool, isCancelled: isCancelled)
+      checkpoint, source: source, pool: pool, keepsAll: true, isCancelled: isCancelled)
     let layerCount = checkpoint.configuration.layerCount
     // Names of tensors by layer, so that pages can be given back.
     let tensors = Dictionary(grouping: checkpoint.tensors) { TensorRole.layer(ofTensor: $0.name) }

@@ -119,6 +119,16 @@ public struct ImportanceStatistics: Sendable, Equatable {
     try writer.finish()
   }
 
+  /// Forgets what each expert saw of its own, and keeps how many tokens that were.
+  mutating func forgetInputsOfExperts() {
+    moments = moments.filter { !Self.isInputOfExperts($0.key) }
+  }
+
+  /// Whether these are the columns of inputs that every expert has of its own.
+  static func isInputOfExperts(_ name: String) -> Bool {
+    name.contains(".experts.") && !name.hasSuffix(".experts.tokens")
+  }
+
   /// Columns that were hardly ever active, so that nothing is known about how their weights are used:
   /// how many of an input lie at the floor of importance, by its name. Experts have those of their
   /// layer.
