@@ -63,8 +63,10 @@ public final class LayerPass {
     cache = KVCache(shape: shape, type: .f32)
     cache.reserve(windowLength, writingFrom: 0)
     state = RecurrentState(shape, type: .f32)
+    // Chunks of a window are of one length: a short one takes almost as long.
+    let chunkCount = (windowLength + Session.defaultChunkLength - 1) / Session.defaultChunkLength
     workspace = Workspace(
-      shape: shape, tokenCapacity: min(windowLength, Session.defaultChunkLength))
+      shape: shape, tokenCapacity: (windowLength + chunkCount - 1) / chunkCount)
     rotary = RotaryTable(configuration)
   }
 
