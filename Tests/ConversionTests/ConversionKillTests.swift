@@ -17,7 +17,7 @@ import Testing
     ProcessInfo.processInfo.environment["QUARRY_KILLS"].flatMap(Int.init) ?? 10
   private static let isFull = killCount >= 50
   /// Of a model whose conversion takes long enough.
-  private static let (width, layerCount) = isFull ? (768, 16) : (256, 12)
+  private static let (width, layerCount) = isFull ? (768, 24) : (256, 12)
 
   /// Where a process ends.
   private enum Place: String, CaseIterable {

@@ -67,7 +67,7 @@ import Tokenization
       }
     }
     let kinds = ["attention 40", "attentionOutput 80", "mlp 40", "down 56"]
-    #expect(seen == kinds.map { $0 + " 256" } + kinds.map { $0 + " 44" })
+    #expect(seen == kinds.map { $0 + " 150" } + kinds.map { $0 + " 150" })
     // The first is the normalized embedding.
     let embedding = embedded(try tiny.model())
     var expected = [Float](repeating: 0, count: 40)

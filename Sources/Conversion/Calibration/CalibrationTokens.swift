@@ -5,8 +5,8 @@ import Tokenization
 struct CalibrationTokens {
   let windows: [[TokenID]]
 
-  /// Tokens of a window at most. Short ones see more of a text, and more of its kinds; in much shorter
-  /// ones the first tokens, which are unlike all others, count for too much.
+  /// Tokens of a window at most: more windows see more of a text's kinds. 2,560 tokens in 8 windows did
+  /// better than in 5 (`q4` of SmolLM2).
   private static let longestWindow = 320
 
   /// Windows of one length, from the beginning of the text to its end at equal distances; all tokens
