@@ -17,7 +17,8 @@ public struct Calibration: Sendable {
   /// Tokens of a text that are used at most, in windows spread evenly over it.
   public let tokenCount: Int
 
-  /// Enough: with more, quality changes by less than from one rounding of a checkpoint to another.
+  /// A compromise: with 4,096, in longer windows, the KL divergence of `q4` was 4 % smaller (one SmolLM2),
+  /// and a conversion without VNNI takes about a quarter longer.
   public static let defaultTokenCount = 2560
 
   /// Uncalibrated.
