@@ -340,11 +340,10 @@ import Testing
         (0..<Int32(tokenCount)).map { $0 }, atMost: count, contextLength: context
       ).windows.map { $0.first!..<$0.last! + 1 }
     }
-    #expect(windows(700, atMost: 1000) == [0..<234, 234..<468, 468..<700])
+    #expect(windows(700, atMost: 1000) == [0..<350, 350..<700])
     #expect(windows(700, atMost: 600) == [0..<300, 400..<700])
     #expect(
-      windows(4001, atMost: 1600)
-        == [0..<320, 920..<1240, 1840..<2160, 2760..<3080, 3680..<4000])
+      windows(4001, atMost: 1600) == [0..<400, 1200..<1600, 2400..<2800, 3600..<4000])
     #expect(windows(300, atMost: 50) == [0..<50])
     #expect(windows(300, atMost: 300, context: 128) == [0..<100, 100..<200, 200..<300])
   }

@@ -149,9 +149,9 @@ import Testing
       for layer in 0..<8 {
         let own = calibrations.filter { $0["layer"]?.integer == layer }
         let done = own.compactMap { $0["done_tokens"]?.integer }
-        #expect(done == Array(stride(from: 0, through: 2560, by: 320)))
+        #expect(done == Array(stride(from: 0, through: 4096, by: 512)))
         #expect(
-          own.allSatisfy { $0["total_tokens"]?.integer == 2560 && $0["layers"]?.integer == 8 })
+          own.allSatisfy { $0["total_tokens"]?.integer == 4096 && $0["layers"]?.integer == 8 })
         #expect(own.allSatisfy { $0["done_tensors"] == nil })
         let bytes = Set(own.compactMap { $0["done_bytes"]?.integer })
         #expect(bytes.count == 1 && (bytes.first == 0) == (layer == 0))
@@ -193,7 +193,7 @@ import Testing
         })
       let layers = Self.lines(outcome.errors).filter { $0.hasPrefix("layer ") }
       #expect(layers.count == 8)
-      #expect(layers.last == "layer 8 of 8: reading 2560 tokens of the calibration text")
+      #expect(layers.last == "layer 8 of 8: reading 4096 tokens of the calibration text")
       #expect(outcome.output.contains(" NMSE  ") && outcome.output.contains("weighted"))
       // The report goes to standard output as ever.
       #expect(outcome.output.contains("root ") && !outcome.output.contains("["))

@@ -85,8 +85,8 @@ import Testing
       #expect(dry["source_bytes"]?.integer == 2 * (dry["weights"]?.integer ?? 0))
       let size = try #require(dry["slab_bytes_at_most"]?.integer)
       #expect(try #require(dry["slab_bytes_at_least"]?.integer) > size - size / 200)
-      // Two journals of the hidden states of 2560 tokens.
-      #expect(try #require(dry["journal_bytes_at_most"]?.integer) > 2 * 2560 * 2048 * 4)
+      // Two journals of the hidden states of 4096 tokens.
+      #expect(try #require(dry["journal_bytes_at_most"]?.integer) > 2 * 4096 * 2048 * 4)
 
       let memory = try #require(dry["memory"]?.array)
       #expect(

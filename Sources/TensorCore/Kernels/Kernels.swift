@@ -181,7 +181,9 @@ extension Kernels {
   ///   matrix of the same width, block size and column scales.
   public func multiply(_ products: [Product], _ activations: Activations, pool: WorkerPool) {
     // Pieces become smaller towards the end, so that no thread waits long for the last one: whole
-    // register tiles, none so small that handing it out costs more than it takes.
+    // register tiles, none so small that handing it out costs more than it takes. With few tokens
+    // they begin large, because memory is read fastest in long stretches (a fifth faster than in
+    // pieces of 150 KB); with many they stay in the cache.
     var pieces: [(product: Int, panels: Range<Int>)] = []
     var panelsLeft = products.reduce(0) { $0 + $1.weights.geometry.panelCount }
     for (index, product) in products.enumerated() {
@@ -192,8 +194,10 @@ extension Kernels {
       let smallest = max(2, (1 << 15) / panelWork)
       var first = 0
       while first < geometry.panelCount {
-        let share = min(8, panelsLeft / (4 * pool.threadCount)) / 2 * 2
-        let end = min(first + max(smallest, share), geometry.panelCount)
+        let share =
+        tokenGroup(for: tokenCount) == tokenCount
+        ? panelsLeft / (2 * pool.threadCount) : min(8, panelsLeft / (4 * pool.threadCount))
+        let end = min(first + max(smallest, share / 2 * 2), geometry.panelCount)
         pieces.append((index, first..<end))
         panelsLeft -= end - first
         first = end
