@@ -127,7 +127,7 @@ INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
 #define QUERY_BLOCK 8
 #define ATTENTION_SUMS 16
 // Elements of a Mamba2 state that stay in registers over tokens, and sums of one token taken together.
-#define SCAN_ROWS 8
+#define SCAN_ROWS 16
 #define SCAN_VECTORS 4
 // Chains that keep the multipliers busy.
 #define INDEPENDENT_DOTS 16
