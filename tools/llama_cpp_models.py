@@ -108,7 +108,8 @@ def quantize(source: Path, target: Path, file_type: int, threads: int = 0) -> No
 
     def keep(_level: int, text: bytes, _data: ctypes.c_void_p) -> None:
         log.append(text.decode(errors="replace"))
-        if count := re.match(r"\[ *(\d+)/ *(\d+)\]", log[-1]):
+        count = re.match(r"\[ *(\d+)/ *(\d+)\]", log[-1])
+        if count and sys.stderr.isatty():
             print(f"\r{target.stem}: tensor {count[1]} of {count[2]} ", end="", file=sys.stderr)
 
     callback = llama_cpp.llama_log_callback(keep)
@@ -119,7 +120,8 @@ def quantize(source: Path, target: Path, file_type: int, threads: int = 0) -> No
     partial = target.with_suffix(".partial")
     status = llama_cpp.llama_model_quantize(
         str(source).encode(), str(partial).encode(), ctypes.byref(parameters))
-    print(file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
     if status != 0:
         raise Failure(f"llama.cpp could not quantize {source} to {target.stem}:\n"
                       + "".join(log[-10:]))

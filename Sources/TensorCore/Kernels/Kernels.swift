@@ -195,8 +195,8 @@ extension Kernels {
       var first = 0
       while first < geometry.panelCount {
         let share =
-        tokenGroup(for: tokenCount) == tokenCount
-        ? panelsLeft / (2 * pool.threadCount) : min(8, panelsLeft / (4 * pool.threadCount))
+          tokenGroup(for: tokenCount) == tokenCount
+          ? panelsLeft / (2 * pool.threadCount) : min(8, panelsLeft / (4 * pool.threadCount))
         let end = min(first + max(smallest, share / 2 * 2), geometry.panelCount)
         pieces.append((index, first..<end))
         panelsLeft -= end - first
