@@ -17,8 +17,8 @@ public struct Calibration: Sendable {
   /// Tokens of a text that are used at most, in windows spread evenly over it.
   public let tokenCount: Int
 
-  /// Enough: more change nothing that can be measured. With 2,560, in shorter windows, the KL divergence of
-  /// `q4` was 4 % larger (one SmolLM2), and a conversion without VNNI took a fifth less time.
+  /// With 2,560, in shorter windows, the KL divergence of `q4` was 4 % larger (one SmolLM2), and a
+  /// conversion without VNNI took a fifth less time.
   public static let defaultTokenCount = 4096
 
   /// Uncalibrated.
