@@ -111,6 +111,22 @@ import Tokenization
     withExtendedLifetime(session) {}
   }
 
+  @Test func generationKeepsTheStateBehindAPromptIfAsked() throws {
+    let model = try model()
+    let prompt = randomTokens(20, seed: 10)
+    for isKept in [false, true] {
+      let session = try Session(model: model)
+      var options = GenerationOptions()
+      options.maxTokens = 5
+      var generator = try Generator(
+        session: session, prompt: prompt, options: options, stopTokens: [], keepsPromptState: isKept
+      )
+      while try generator.next() != nil {}
+      #expect(session.position == 24)
+      #expect(session.restartPosition(upTo: 23) == (isKept ? 20 : 0))
+    }
+  }
+
   /// A state that another sequence began with is kept longer, and counts once for both.
   @Test func whatWasUsedLeastRecentlyIsForgottenFirst() throws {
     let model = try model()

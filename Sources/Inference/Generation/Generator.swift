@@ -69,6 +69,7 @@ public struct GenerationSummary: Sendable, Equatable {
 /// completion with ``FinishReason/cancelled``.
 public struct Generator {
   private let session: Session
+  private let keepsPromptState: Bool
   private var completion: Completion
   private let clock = ContinuousClock()
   private let start: ContinuousClock.Instant
@@ -80,12 +81,15 @@ public struct Generator {
   /// - Parameters:
   ///   - prompt: at least one token, fewer than the context holds.
   ///   - stopTokens: ids that end the completion; by default the model's.
+  ///   - keepsPromptState: whether a following prompt may begin as this one does and go on differently
+  ///     from what was said. Where a model has recurrent layers, that takes a copy of their state.
   /// - Throws: as ``Completion/init(model:prompt:options:contextLength:stopTokens:)``.
   public init(
     session: Session, prompt: [TokenID], options: GenerationOptions,
-    stopTokens: Set<TokenID>? = nil
+    stopTokens: Set<TokenID>? = nil, keepsPromptState: Bool = true
   ) throws {
     self.session = session
+    self.keepsPromptState = keepsPromptState
     completion = try Completion(
       model: session.model, prompt: prompt, options: options,
       contextLength: session.contextLength, stopTokens: stopTokens)
@@ -123,8 +127,7 @@ public struct Generator {
       events.append(.token(choice.token))
       emit(choice.text)
     }
-    // The next prompt may begin as this one does, and go on differently from what was said.
-    if session.position == completion.prompt.count { session.keepState() }
+    if keepsPromptState, session.position == completion.prompt.count { session.keepState() }
     if let reason = completion.finishReason { finish(reason) }
   }
 

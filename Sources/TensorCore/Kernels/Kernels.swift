@@ -192,10 +192,11 @@ extension Kernels {
       let tokenCount = product.batch?.count ?? activations.tokenCount
       let panelWork = geometry.paddedColumns * (4 + tokenCount)
       let smallest = max(2, (1 << 15) / panelWork)
+      let isStreamed = tokenGroup(for: tokenCount) == tokenCount
       var first = 0
       while first < geometry.panelCount {
         let share =
-          tokenGroup(for: tokenCount) == tokenCount
+          isStreamed
           ? panelsLeft / (2 * pool.threadCount) : min(8, panelsLeft / (4 * pool.threadCount))
         let end = min(first + max(smallest, share / 2 * 2), geometry.panelCount)
         pieces.append((index, first..<end))

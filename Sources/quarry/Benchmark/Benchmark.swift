@@ -136,7 +136,7 @@ struct Benchmark {
     var options = GenerationOptions()
     options.maxTokens = count
     var generator = try Generator(
-      session: session, prompt: prompt, options: options, stopTokens: [])
+      session: session, prompt: prompt, options: options, stopTokens: [], keepsPromptState: false)
     while let event = try generator.next() {
       guard case .finished(let summary) = event else { continue }
       if summary.finishReason == .cancelled { throw CancellationError() }

@@ -84,7 +84,8 @@ struct Generate: ParsableCommand {
     let asked = ContinuousClock.now
     let summary = try Streaming.run(
       try Generator(
-        session: session, prompt: tokens, options: sampling.generationOptions()))
+        session: session, prompt: tokens, options: sampling.generationOptions(),
+        keepsPromptState: false))
     Console.note(summary.line)
     if stats {
       let statistics = RunStatistics(
