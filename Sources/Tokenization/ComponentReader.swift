@@ -43,6 +43,19 @@ enum ComponentReader {
       normalized: try member(value, "normalized", place, \.bool))
   }
 
+  /// Whether a post-processor leaves the ids of a text as they are: none, one that only moves offsets, or
+  /// the template of nothing but the text that transformers 5 writes where there was none.
+  static func addsNothing(_ processor: JSONValue) -> Bool {
+    switch processor["type"]?.string {
+    case nil: return processor.isNull
+    case "ByteLevel": return true
+    case "TemplateProcessing":
+      let pieces = processor["single"]?.array ?? []
+      return pieces.count == 1 && pieces[0]["Sequence"]?["id"] == .string("A")
+    default: return false
+    }
+  }
+
   static func preTokenizer(_ value: JSONValue) throws -> PreTokenizer {
     var components: [(value: JSONValue, place: String)] = []
     try flatten(value, "pre_tokenizer", &components)

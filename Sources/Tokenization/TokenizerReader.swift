@@ -42,7 +42,7 @@ struct TokenizerReader {
       case "pre_tokenizer": preTokenizer = try ComponentReader.preTokenizer(scanner.value())
       case "post_processor":
         let processor = try scanner.value()
-        guard processor.isNull || processor["type"]?.string == "ByteLevel" else {
+        guard ComponentReader.addsNothing(processor) else {
           throw unsupported("post_processor", processor)
         }
       case "decoder":

@@ -29,6 +29,20 @@ import Tokenization
     #expect(try tokenizer.encode("ab<é>b é") == [2, 6, 1, 3, 4, 5])
   }
 
+  /// As transformers 5 writes a tokenizer that had no post-processor.
+  @Test func aTemplateOfTheTextAloneAddsNothing() throws {
+    let tokenizer = try Self.read(
+      Self.document.replacingOccurrences(
+        of: "\"post_processor\": {\"type\": \"ByteLevel\"}",
+        with: """
+          "post_processor": {"type": "TemplateProcessing",
+            "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {}}
+          """))
+    #expect(try tokenizer.encode("ab<é>b é") == [2, 6, 1, 3, 4, 5])
+  }
+
   /// What is replaced in the document, by what, and what the error must say.
   static let cases: [(String, String, String)] = [
     ("\"1.0\"", "\"2.0\"", "version \"2.0\" is not supported"),
@@ -66,6 +80,14 @@ import Tokenization
     (
       "\"post_processor\": {\"type\": \"ByteLevel\"}",
       "\"post_processor\": {\"type\": \"TemplateProcessing\"}",
+      "post_processor TemplateProcessing is not supported"
+    ),
+    (
+      "\"post_processor\": {\"type\": \"ByteLevel\"}",
+      """
+      "post_processor": {"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "<é>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}
+      """,
       "post_processor TemplateProcessing is not supported"
     ),
     (
