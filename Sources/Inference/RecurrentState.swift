@@ -56,10 +56,12 @@ final class RecurrentState {
       buffer.floats + place * Self.windowCount(shape), stride: shape.channelCount)
   }
 
-  /// The state of one head of a layer; see `StateSpaceScan`.
-  func head(_ head: Int, _ place: Int) -> UnsafeMutablePointer<Float> {
-    buffer.floats + padded(layerCount * Self.windowCount(shape))
-      + (place * shape.headCount + head) * Self.headCount(shape)
+  /// The states of a layer's heads; see `StateSpaceScan`.
+  func heads(_ place: Int) -> Rows {
+    let size = Self.headCount(shape)
+    return Rows(
+      buffer.floats + padded(layerCount * Self.windowCount(shape)) + place * shape.headCount * size,
+      stride: size)
   }
 
   /// Forgets everything.

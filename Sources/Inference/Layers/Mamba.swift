@@ -57,22 +57,24 @@ struct Mamba: Sendable {
   ) {
     let convolved = workspace.convolved
     let headsPerGroup = shape.headCount / shape.groupCount
-    compute.pool.parallelFor(segments.count * shape.headCount) { index in
-      let (segment, head) = (segments[index / shape.headCount], index % shape.headCount)
-      let first = convolved[segment.row]
+    // Of one token a head takes a microsecond: nothing in here may count references.
+    let parts = segments.map { (rows: $0.rows, states: $0.state!.heads(place)) }
+    compute.pool.parallelFor(parts.count * shape.headCount) { index in
+      let (part, head) = (parts[index / shape.headCount], index % shape.headCount)
+      let first = convolved[part.rows.lowerBound]
       let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
       heads.withSteps(
-        of: head, in: segment.rows, projected: workspace.projected,
+        of: head, in: part.rows, projected: workspace.projected,
         column: shape.projectionSize - shape.headCount
       ) { steps, decays in
         compute.kernels.scan(
           StateSpaceScan(
-            state: segment.state!.head(head, place), stateSize: shape.stateSize,
+            state: part.states[head], stateSize: shape.stateSize,
             headSize: shape.headSize, inputs: first + head * shape.headSize, written: written,
             read: written + shape.groupCount * shape.stateSize, stride: convolved.stride,
             steps: steps, decays: decays, skip: heads.skips[head],
-            outputs: workspace.scanned[segment.row] + head * shape.headSize,
-            outputStride: workspace.scanned.stride, tokenCount: segment.tokens.count))
+            outputs: workspace.scanned[part.rows.lowerBound] + head * shape.headSize,
+            outputStride: workspace.scanned.stride, tokenCount: part.rows.count))
       }
     }
   }
@@ -124,20 +126,23 @@ struct Convolution: Sendable {
     into output: Rows
   ) {
     let kept = size - 1
-    /// The input `distance` rows after the oldest in the window.
+    /// The input `distance` rows after the oldest in the window, from the first channel on.
     func row(_ distance: Int) -> UnsafeMutablePointer<Float> {
-      distance < kept ? window[distance] : input[rows.lowerBound + distance - kept]
+      (distance < kept ? window[distance] : input[rows.lowerBound + distance - kept])
+        + channels.lowerBound
     }
+    var taps = (0..<kept).map { UnsafePointer(row($0)) }
     for index in 0..<rows.count {
+      taps.append(UnsafePointer(row(index + kept)))
       kernels.convolve(
-        (index..<index + size).map { UnsafePointer(row($0) + channels.lowerBound) },
-        weights: weights.floats + channels.lowerBound, weightStride: channelCount,
+        taps, weights: weights.floats + channels.lowerBound, weightStride: channelCount,
         bias: bias.floats + channels.lowerBound, count: channels.count,
         output: output[rows.lowerBound + index] + channels.lowerBound)
+      taps.removeFirst()
     }
     for index in 0..<kept {
       (window[index] + channels.lowerBound).update(
-        from: row(index + rows.count) + channels.lowerBound, count: channels.count)
+        from: row(index + rows.count), count: channels.count)
     }
   }
 }
