@@ -57,7 +57,8 @@ struct Mamba: Sendable {
   ) {
     let convolved = workspace.convolved
     let headsPerGroup = shape.headCount / shape.groupCount
-    // Of one token a head takes a microsecond: nothing in here may count references.
+    // Without the segments' references: of one token a head takes a microsecond or two, and threads that
+    // count the same references wait for each other.
     let parts = segments.map { (rows: $0.rows, states: $0.state!.heads(place)) }
     compute.pool.parallelFor(parts.count * shape.headCount) { index in
       let (part, head) = (parts[index / shape.headCount], index % shape.headCount)

@@ -197,7 +197,8 @@ extension Kernels {
       while first < geometry.panelCount {
         let share =
           isStreamed
-          ? panelsLeft / (2 * pool.threadCount) : min(8, panelsLeft / (4 * pool.threadCount))
+          ? panelsLeft / (2 * pool.threadCount)
+          : min(8, panelsLeft / (4 * pool.threadCount))
         let end = min(first + max(smallest, share / 2 * 2), geometry.panelCount)
         pieces.append((index, first..<end))
         panelsLeft -= end - first
