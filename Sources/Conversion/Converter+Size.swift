@@ -9,14 +9,14 @@ extension Converter {
   /// compressed to shows only when they are written.
   public func fileByteCounts(_ plan: ConversionPlan) -> ClosedRange<Int> {
     let assets = SlabSize.Assets(checkpoint.assets, pool: pool)
-    let most = size(.most, plan, assets) { _ in true }.byteCount
-    return min(size(.least, plan, assets) { _ in false }.byteCount, most)...most
+    let most = size(.most, plan, assets).byteCount
+    return min(size(.least, plan, assets).byteCount, most)...most
   }
 
   /// Bytes that what is kept for another run takes at most, beside the unfinished slab: the old journal
   /// stays until the next one is complete.
   public func journalByteCount(_ plan: ConversionPlan) -> Int {
-    let size = size(.most, plan, SlabSize.Assets([], pool: pool)) { _ in true }
+    let size = size(.most, plan, SlabSize.Assets([], pool: pool))
     // Of what experts see, that of one layer at a time.
     let moments = ImportanceStatistics.expected(checkpoint.configuration).reduce(0) {
       let layers =
@@ -29,42 +29,51 @@ extension Converter {
     return 2 * (size.indexByteCount + 400 * plan.entries.count + (isRun ? state : 0) + 1 << 16)
   }
 
-  /// - Parameter isScaled: asked for the name of every input whether its columns get scales.
+  /// - Parameter known: what a measurement has found out; nil leaves all of that to the bound.
   func size(
     _ bound: SlabSize.Bound, _ plan: ConversionPlan, _ assets: SlabSize.Assets,
-    isScaled: (String) -> Bool
+    known: MeasuredSizes? = nil
   ) -> SlabSize {
     let tied = checkpoint.configuration.tiedEmbeddings
-    let origin =
-      switch calibration.source {
-      case .none: "none"
-      case .statistics(let statistics): statistics.origin
-      case .bundled, .text: "\(calibration.tokenLimit) tokens, sha256 \(Digest(of: []))"
-      }
+    let origin = known.map(\.calibrationOrigin) ?? expectedOrigin
     var size = SlabSize(
-      bound, profile: profile, assets: assets, metadata: metadata(calibration: origin))
+      bound, profile: profile, assets: assets, metadata: metadata(calibration: origin ?? "none"))
     for step in plan.steps {
-      let groups =
-        !calibration.isWanted ? [] : InputGroup.groups(of: step, tiedEmbeddings: tied)
+      let groups = origin == nil ? [] : InputGroup.groups(of: step, tiedEmbeddings: tied)
       let scaled = groups.filter { group in
-        group.mayBeScaled && isScaled(group.name)
-          && group.entries.contains { $0.encoding?.isQuantized == true }
+        group.isQuantized && group.mayBeScaled
+          && known?.hasColumnScales(group) ?? (bound == .most)
       }
       for entry in step.entries {
-        let isQuantized = entry.encoding?.isQuantized == true
+        let (name, shape) = (entry.tensor.name, entry.tensor.shape)
+        guard let encoding = entry.encoding else {
+          size.append(name: name, shape: shape, known: known?.vectors[name])
+          continue
+        }
+        let group = encoding.isQuantized ? groups.first { $0.contains(entry) } : nil
+        let isScaled = scaled.contains { $0.name == group?.name }
         size.append(
-          name: entry.tensor.name, shape: entry.tensor.shape, encoding: entry.encoding,
-          columnScales: isQuantized
-            ? scaled.first { $0.contains(entry) }?.columnScalesName : nil,
-          isWeighted: isQuantized && groups.contains { $0.contains(entry) })
+          name: name, shape: shape, encoding: encoding,
+          columnScales: isScaled ? group?.columnScalesName : nil, isWeighted: group != nil,
+          weightedError: group.flatMap { known?.weightedError(of: name, in: $0) })
       }
       for group in scaled {
         size.append(
           name: group.columnScalesName,
-          shape: [group.input.columnCount(checkpoint.configuration)], encoding: nil)
+          shape: [group.input.columnCount(checkpoint.configuration)],
+          known: known?.columnScales(of: group))
       }
     }
     return size
+  }
+
+  /// What the slab will record of its calibration, as far as its length goes; nil without one.
+  private var expectedOrigin: String? {
+    switch calibration.source {
+    case .none: nil
+    case .statistics(let statistics): statistics.origin
+    case .bundled, .text: "\(calibration.tokenLimit) tokens, sha256 \(Digest(of: []))"
+    }
   }
 }
 

@@ -194,10 +194,10 @@ public struct Converter: Sendable {
   ) throws(ConversionError) {
     for weighting in weightings {
       guard let scales = weighting.scales else { continue }
-      let values = Array(UnsafeBufferPointer(start: scales.pointer, count: scales.columns))
       try output { () throws(SlabError) in
         try writer.append(
-          values, name: weighting.group.columnScalesName, shape: [values.count], sourceType: .f32)
+          scales.values, name: weighting.group.columnScalesName, shape: [scales.columns],
+          sourceType: .f32)
       }
     }
   }

@@ -25,9 +25,6 @@ extension Recipe {
     var name = Self.defaultName
     if let node = fields["name"] {
       name = try reader.text(node, "name")
-      guard Recipe(named: name) == nil else {
-        throw reader.error(node, "\(name) is the name of a preset")
-      }
       guard !name.isEmpty, name.utf8.count <= 64 else {
         throw reader.error(node, "a name has 1 to 64 bytes")
       }
@@ -56,6 +53,9 @@ extension Recipe {
       throw RecipeError.invalid(path: path, line: nil, problem: "neither a base nor rules")
     }
     self.init(name: name, rules: rules, base: base)
+    if let node = fields["name"], Recipe(named: name) != nil, !isPreset {
+      throw reader.error(node, "\(name) is the name of a preset that says something else")
+    }
     guard yaml.utf8.count <= Self.maximumByteCount else {
       throw RecipeError.invalid(path: path, line: nil, problem: "too long to be recorded in a slab")
     }

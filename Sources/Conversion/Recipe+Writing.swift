@@ -5,11 +5,8 @@ import TensorCore
 extension Recipe {
   /// This recipe as a file (`formats/recipes.md`) that reads back as the same rules. Two recipes that
   /// say the same have the same text, whatever their files looked like.
-  ///
-  /// A preset's name is not written: only presets may have it.
   public var yaml: String {
-    var lines: [String] = []
-    if Recipe(named: name) == nil { lines.append("name: \(Self.quoted(name))") }
+    var lines = ["name: \(Self.quoted(name))"]
     if let base { lines.append("base: \(base)") }
     let own = rules.prefix(ownRuleCount)
     lines.append(own.isEmpty ? "rules: []" : "rules:")

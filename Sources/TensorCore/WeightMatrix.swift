@@ -122,6 +122,8 @@ public final class ColumnScales: Sendable {
     for (index, value) in values.enumerated() { buffer.floats[index] = value }
   }
 
+  /// The factors of the logical columns.
+  public var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: columns)) }
   /// The factors, padded with zeros to a multiple of 32.
   public var pointer: UnsafePointer<Float> { UnsafePointer(buffer.floats) }
 }

@@ -176,7 +176,7 @@ import Testing
       let choice = try measurement.run().choice(for: .bitsPerWeight(6.5))
       #expect(choice.bitsPerWeight <= 6.5)
       let path = directory.appending(path: "a.slab")
-      _ = try convert(checkpoint, choice.recipe(named: "t"), Self.text, to: path)
+      _ = try convert(checkpoint, choice.recipe, Self.text, to: path)
       let slab = try Slab(path: path.path)
       for tensor in slab.tensors where tensor.layout == .panel16 {
         let isRouter = TensorRole(tensorName: tensor.name) == .router

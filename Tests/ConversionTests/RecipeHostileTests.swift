@@ -31,7 +31,7 @@ import Testing
     Case("base: q4\nbase: q8", 1, "the key base occurs twice"),
     Case("base: q5", 1, "base is q5; it must be a preset: q4, "),
     Case("base: [q4]", 1, "base must be text"), Case("base: {a: b}", 1, "base must be text"),
-    Case("base: q4\nname: q8", 2, "q8 is the name of a preset"),
+    Case("base: q4\nname: q8", 2, "q8 is the name of a preset that says something else"),
     Case("base: q4\nname: ''", 2, "a name has 1 to 64 bytes"),
     Case("base: q4\nrules: q8b16", 2, "rules must be a list"),
     Case("base: q4\nrules:", 2, "rules must be a list"),

@@ -64,8 +64,7 @@ import Testing
 
   @Test(arguments: Recipe.presets) func presetsReadBack(preset: Recipe) throws {
     let written = try Self.read(preset.yaml)
-    #expect(written.rules == preset.rules && written.base == nil)
-    #expect(written.name == Recipe.defaultName)
+    #expect(written == preset)
     let derived = try Self.read("base: \(preset.name)")
     #expect(derived.rules == preset.rules && derived.ownRuleCount == 0)
     #expect(try Self.read(derived.yaml) == derived)

@@ -29,6 +29,11 @@ struct InputGroup {
     entries.contains { $0.tensor.name == entry.tensor.name }
   }
 
+  /// Encodings of those of its matrices that are quantized.
+  var encodings: Set<BlockEncoding> {
+    Set(entries.compactMap(\.encoding).filter(\.isQuantized))
+  }
+  var isQuantized: Bool { !encodings.isEmpty }
   /// Whether its columns may be scaled: not where every expert has an input of its own.
   var mayBeScaled: Bool { input != .expertDown }
   /// What statistics call the input.

@@ -37,14 +37,12 @@ extension MeasurementState {
       for matrix in group {
         for encoding in EncodingCosts.candidates {
           writer.append(matrix.costs[encoding]!.bitPattern)
+          let error = sizes.weightedErrors[matrix.entry.tensor.name]?[encoding]
+          writer.append((error ?? .nan).bitPattern)
         }
       }
     }
-    writer.append(UInt32(scaled.count))
-    for (name, columns) in scaled.sorted(by: { $0.key < $1.key }) {
-      writer.append(name: name)
-      writer.append(UInt32(columns))
-    }
+    sizes.append(to: &writer)
     if !isComplete { calibrator?.appendState(to: &writer) }
     return writer.bytes
   }
@@ -69,13 +67,10 @@ extension MeasurementState {
       }
       for entries in entries {
         var group: [EncodingCosts.Matrix] = []
-        for entry in entries { group.append(try Self.matrix(entry, &reader)) }
+        for entry in entries { group.append(try matrix(entry, &reader)) }
         groups.append(group)
       }
-      for _ in 0..<(try reader.uint32()) {
-        let name = try reader.name("name of an input")
-        scaled[name] = Int(try reader.uint32())
-      }
+      try sizes.restore(from: &reader)
       if steps.count < plan.steps.count { try calibrator?.restore(from: &reader) }
       guard reader.remaining == 0 else { throw reader.malformed("the journal is too long") }
     } catch {
@@ -83,7 +78,7 @@ extension MeasurementState {
     }
   }
 
-  private static func matrix(
+  private mutating func matrix(
     _ entry: ConversionPlan.Entry, _ reader: inout ByteReader
   ) throws(SlabError) -> EncodingCosts.Matrix {
     var costs: [BlockEncoding: Double] = [:]
@@ -91,6 +86,8 @@ extension MeasurementState {
       let cost = Double(bitPattern: try reader.uint64())
       guard cost.isFinite, cost >= 0 else { throw reader.malformed("the journal holds no costs") }
       costs[encoding] = cost
+      let error = Double(bitPattern: try reader.uint64())
+      if !error.isNaN { sizes.weightedErrors[entry.tensor.name, default: [:]][encoding] = error }
     }
     return EncodingCosts.Matrix(entry, costs: costs)
   }

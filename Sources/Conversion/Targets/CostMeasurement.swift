@@ -49,21 +49,12 @@ public struct CostMeasurement: Sendable {
           entry, costs: Dictionary(uniqueKeysWithValues: EncodingCosts.candidates.map { ($0, 0) }))
       }
     }
-    let configuration = checkpoint.configuration
-    let inputs =
-      calibration.isWanted
-      ? plans[0].steps.flatMap {
-        InputGroup.groups(of: $0, tiedEmbeddings: configuration.tiedEmbeddings)
-      }.filter(\.mayBeScaled) : []
-    // Whether columns get scales is not known yet: the size must be possible in one of the two cases.
+    // What vectors are compressed to and whether columns get scales is not known yet: the size must be
+    // possible in one of the two cases.
     do {
-      _ = try costs(matrices, plans[0], scaled: [:]).choice(for: target)
+      _ = try costs(matrices, plans[0], .least).choice(for: target)
     } catch {
-      let scaled = Dictionary(
-        uniqueKeysWithValues: inputs.map { ($0.name, $0.input.columnCount(configuration)) })
-      guard (try? costs(matrices, plans[0], scaled: scaled).choice(for: target)) != nil else {
-        throw error
-      }
+      guard (try? costs(matrices, plans[0], .most).choice(for: target)) != nil else { throw error }
     }
   }
 
@@ -121,7 +112,7 @@ public struct CostMeasurement: Sendable {
       }
     }
     progress(total, total)
-    return costs(state.groups, plan, scaled: state.scaled)
+    return costs(state.groups, plan, .most, known: state.sizes)
   }
 
   /// What each candidate makes of the checkpoint.
@@ -179,20 +170,20 @@ public struct CostMeasurement: Sendable {
     }
   }
 
-  /// - Parameter scaled: columns of inputs that may have scales, by name.
   private func costs(
-    _ groups: [[EncodingCosts.Matrix]], _ plan: ConversionPlan, scaled: [String: Int]
+    _ groups: [[EncodingCosts.Matrix]], _ plan: ConversionPlan, _ bound: SlabSize.Bound,
+    known: MeasuredSizes? = nil
   ) -> EncodingCosts {
     let assets = SlabSize.Assets(checkpoint.assets, pool: pool)
     return EncodingCosts(
-      groups: groups, plan: plan, layerCount: checkpoint.configuration.layerCount,
-      columnScaleCount: scaled.values.reduce(0, +)
+      groups: groups, plan: plan, layerCount: checkpoint.configuration.layerCount
     ) { [self] recipe in
       let converter = Converter(
         checkpoint: checkpoint, recipe: recipe, calibration: calibration, profile: .run, pool: pool)
-      // A choice names every matrix.
-      guard let plan = try? ConversionPlan(checkpoint, recipe: recipe) else { return .max }
-      return converter.size(.most, plan, assets) { scaled[$0] != nil }.byteCount
+      guard let plan = try? ConversionPlan(checkpoint, recipe: recipe) else {
+        preconditionFailure("a choice names every matrix")
+      }
+      return converter.size(bound, plan, assets, known: known)
     }
   }
 }
@@ -211,8 +202,7 @@ struct MeasurementState {
   var sourceDigests: [Digest] = []
   /// As ``matrixGroups(_:)`` says of these steps.
   var groups: [[EncodingCosts.Matrix]] = []
-  /// Columns of inputs that have column scales with any of the encodings, by name.
-  var scaled: [String: Int] = [:]
+  var sizes: MeasuredSizes
 
   init(
     _ checkpoint: Checkpoint, _ prepared: PreparedCalibration, pool: WorkerPool,
@@ -221,6 +211,7 @@ struct MeasurementState {
     self.checkpoint = checkpoint
     self.pool = pool
     self.isCancelled = isCancelled
+    sizes = MeasuredSizes(calibrationOrigin: prepared.origin)
     guard case .source(let source) = prepared else {
       (calibrator, sensitivity) = (nil, nil)
       return
@@ -253,13 +244,15 @@ struct MeasurementState {
     let step = steps[0]
     if let run = calibrator?.run { sensitivity?.enter(run.state) }
     try calibrator?.advance(to: step.kind)
-    if step.kind == .vectors { return }
+    if step.kind == .vectors { return try measureVectors(step) }
     var errors: [String: [BlockEncoding: ErrorStatistics]] = [:]
     var forms: [BlockEncoding: [String: WeightTensor]] = [:]
     for (encoding, step) in zip(EncodingCosts.candidates, steps) {
       let weightings = try calibrator?.weightings(of: step) ?? []
-      for weighting in weightings where weighting.scales != nil {
-        scaled[weighting.group.name] = weighting.importance.count
+      for weighting in weightings {
+        guard let scales = weighting.scales else { continue }
+        sizes.columnScales[weighting.group.name, default: [:]][encoding] = SlabSize.Plain(
+          scales.values, pool: pool)
       }
       for entry in step.entries {
         if isCancelled() { throw .cancelled(path: checkpoint.directory) }
@@ -269,6 +262,9 @@ struct MeasurementState {
           name, as: entry.encoding!, importance: weighting?.importance(of: entry) ?? [],
           columnScales: weighting?.scales, pool: pool, isCancelled: isCancelled)
         errors[name, default: [:]][encoding] = statistics
+        if let error = statistics.weightedError {
+          sizes.weightedErrors[name, default: [:]][encoding] = error
+        }
         if encoding == Sensitivity.base || encoding == Sensitivity.probe {
           forms[encoding, default: [:]][name] = weights
         }
@@ -281,6 +277,17 @@ struct MeasurementState {
         EncodingCosts.Matrix(
           entry, costs: Self.costs(errors[entry.tensor.name]!, of: entry, damage: damage))
       }
+    }
+  }
+
+  private mutating func measureVectors(_ step: ConversionPlan.Step) throws(ConversionError) {
+    do throws(CheckpointError) {
+      for entry in step.entries {
+        sizes.vectors[entry.tensor.name] = SlabSize.Plain(
+          try checkpoint.values(named: entry.tensor.name), pool: pool)
+      }
+    } catch {
+      throw .checkpoint(error)
     }
   }
 

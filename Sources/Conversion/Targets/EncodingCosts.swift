@@ -27,10 +27,9 @@ public struct EncodingCosts: Sendable {
   /// Of the whole model; its recipe does not matter.
   let plan: ConversionPlan
   let layerCount: Int
-  /// Column scales that a slab will have at most, of four bytes each.
-  let columnScaleCount: Int
-  /// Bytes of a slab of profile `run` by a recipe, at most.
-  let fileByteCount: @Sendable (Recipe) -> Int
+  /// How large a slab of profile `run` is by a recipe that names every matrix; at most, where matrices
+  /// that read one input differ.
+  let size: @Sendable (Recipe) -> SlabSize
 
   /// One encoding for each matrix of a group.
   struct Assignment {
@@ -88,12 +87,14 @@ public struct EncodingCosts: Sendable {
         })
     }
     let smallest = extreme(<)
-    let possible = sizes.byteCount(smallest)...sizes.byteCount(extreme(>))
-    guard possible.contains(sizes.limit) else { throw sizes.error(possible) }
+    let largest = extreme(>)
+    guard sizes.byteCount(smallest) <= sizes.limit, sizes.limit <= sizes.byteCount(largest) else {
+      throw sizes.error(smallest, largest)
+    }
     // Sums of matrices do not say all: the index and the recipe that is recorded depend on the choice.
     var best = smallest
     var budget =
-      items.reduce(sizes.limit - possible.lowerBound) { $0 + $1.map(\.byteCount).min()! }
+      items.reduce(sizes.limit - sizes.byteCount(smallest)) { $0 + $1.map(\.byteCount).min()! }
     for _ in 0..<8 {
       guard let selection = OptionSelection(items, budget: budget) else { break }
       let found = choice(selection.choices)
@@ -103,6 +104,25 @@ public struct EncodingCosts: Sendable {
       if left >= 0, next < budget + 1024 { break }  // nothing more fits there
       budget = next
     }
+    // A preset needs no room for its rules.
+    for preset in Recipe.presets {
+      guard let encodings = encodings(of: preset) else { continue }
+      let choice = TargetChoice(target: target, costs: self, encodings: encodings)
+      if choice.damage <= best.damage, sizes.byteCount(choice) <= sizes.limit { best = choice }
+    }
     return best
+  }
+
+  /// What a recipe makes of every matrix that was measured; nil if it uses other encodings.
+  func encodings(of recipe: Recipe) -> [String: BlockEncoding]? {
+    var result: [String: BlockEncoding] = [:]
+    for matrix in groups.joined() {
+      let entry = matrix.entry
+      let encoding = recipe.encoding(
+        ofTensor: entry.tensor.name, role: entry.role, layer: entry.layer, layerCount: layerCount)
+      guard let encoding, matrix.costs[encoding] != nil else { return nil }
+      result[entry.tensor.name] = encoding
+    }
+    return result
   }
 }

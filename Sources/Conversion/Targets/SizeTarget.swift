@@ -4,14 +4,22 @@ public enum SizeTarget: Sendable, Hashable {
   case bitsPerWeight(Double)
   /// Bytes of the file.
   case fileByteCount(Int)
+
+  /// What a recipe for it is called.
+  public var name: String {
+    switch self {
+    case .bitsPerWeight(let bits): "target-\(bits)bpw"
+    case .fileByteCount(let count): "target-\(count)B"
+    }
+  }
 }
 
 /// Why no encodings keep within a size.
 public enum TargetError: Error, Equatable, CustomStringConvertible {
   /// Even the smallest encodings are larger, or the largest smaller.
   case bitsPerWeight(Double, possible: ClosedRange<Double>)
-  /// Even the smallest encodings are larger, or the largest smaller. What is possible are bounds: a file
-  /// may become smaller by what compression saves.
+  /// Even the smallest encodings are larger, or the largest smaller. Before weights are read, what is
+  /// possible are bounds.
   case fileByteCount(Int, possible: ClosedRange<Int>)
   /// Nothing has been measured of a model without matrices.
   case noMatrices

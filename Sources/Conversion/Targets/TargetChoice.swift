@@ -49,8 +49,7 @@ public struct TargetChoice: Sendable {
 
   /// Logical bits for each weight of the model.
   public var bitsPerWeight: Double {
-    Double(TargetSizes(costs, target).logicalByteCount(encodings)) * 8
-      / Double(costs.plan.weightCount)
+    Double(costs.size(recipe).logicalByteCount) * 8 / Double(costs.plan.weightCount)
   }
 
   /// Predicted damage, in a unit of its own.
@@ -59,15 +58,7 @@ public struct TargetChoice: Sendable {
   /// Predicted damage relative to that of a recipe on the same model; below 1 is better. Nil if the recipe
   /// uses encodings that have not been measured, or measures none.
   public func damage(relativeTo recipe: Recipe) -> Double? {
-    var others: [String: BlockEncoding] = [:]
-    for matrix in costs.groups.joined() {
-      let entry = matrix.entry
-      let encoding = recipe.encoding(
-        ofTensor: entry.tensor.name, role: entry.role, layer: entry.layer,
-        layerCount: costs.layerCount)
-      guard let encoding, matrix.costs[encoding] != nil else { return nil }
-      others[entry.tensor.name] = encoding
-    }
+    guard let others = costs.encodings(of: recipe) else { return nil }
     let reference = damage(others)
     return reference > 0 ? damage(encodings) / reference : nil
   }
@@ -76,19 +67,32 @@ public struct TargetChoice: Sendable {
     costs.groups.joined().reduce(0) { $0 + $1.costs[encodings[$1.entry.tensor.name]!]! }
   }
 
-  /// A recipe that says the same in few rules: for each role what most of its weights become, after the
-  /// layers that are exceptions.
-  public func recipe(named name: String) -> Recipe {
+  /// The preset that says the same, where there is one; otherwise a recipe in few rules: the layers of a
+  /// role that are exceptions, roles that are, and what most weights become.
+  public var recipe: Recipe {
+    if let preset = Recipe.presets.first(where: { costs.encodings(of: $0) == encodings }) {
+      return preset
+    }
     var rules = Recipe.unquantizedRoles(in: costs.plan)
     let rows = rows
+    let usual = Self.usual(rows)
     for role in TensorRole.allCases {
       let own = rows.filter { $0.role == role }
-      guard let usual = own.max(by: { $0.weightCount < $1.weightCount })?.encoding else { continue }
-      for row in own where row.encoding != usual {
+      if own.isEmpty { continue }
+      let usualOfRole = Self.usual(own)
+      for row in own where row.encoding != usualOfRole {
         rules.append(Recipe.Rule(roles: [role], layers: row.layers, encoding: row.encoding))
       }
-      rules.append(Recipe.Rule(roles: [role], encoding: usual))
+      if usualOfRole != usual { rules.append(Recipe.Rule(roles: [role], encoding: usualOfRole)) }
     }
-    return Recipe(name: name, rules: rules)
+    return Recipe(name: target.name, rules: rules + [Recipe.Rule(encoding: usual)])
+  }
+
+  /// What most weights become; of two the smaller.
+  private static func usual(_ rows: [Row]) -> BlockEncoding {
+    func weightCount(_ encoding: BlockEncoding) -> Int {
+      rows.reduce(0) { $0 + ($1.encoding == encoding ? $1.weightCount : 0) }
+    }
+    return EncodingCosts.candidates.max { weightCount($0) < weightCount($1) }!
   }
 }

@@ -5,26 +5,17 @@ import TensorCore
 struct TargetSizes {
   private let costs: EncodingCosts
   private let target: SizeTarget
-  private let plan: ConversionPlan
-  /// Logical bytes of what no choice changes: vectors, column scales, and what stays float32.
-  private let fixedByteCount: Int
 
   init(_ costs: EncodingCosts, _ target: SizeTarget) {
     self.costs = costs
     self.target = target
-    plan = costs.plan
-    fixedByteCount =
-      plan.entries.reduce(0) {
-        $0 + ($1.encoding?.isQuantized == true ? 0 : $1.logicalByteCount)
-      }
-      + 4 * costs.columnScaleCount
   }
 
   /// Bytes that count: for bits per weight logical ones, for a file all.
   var limit: Int {
     switch target {
     case .bitsPerWeight(let bits):
-      let bytes = (bits * Double(plan.weightCount) / 8).rounded(.down)
+      let bytes = (bits * Double(costs.plan.weightCount) / 8).rounded(.down)
       return bytes < Double(Int.max / 2) ? Int(bytes) : Int.max / 2
     case .fileByteCount(let count): return count
     }
@@ -32,9 +23,10 @@ struct TargetSizes {
 
   /// What a choice takes of the limit; of a file, the most that it can be.
   func byteCount(_ choice: TargetChoice) -> Int {
-    switch target {
-    case .bitsPerWeight: logicalByteCount(choice.encodings)
-    case .fileByteCount: costs.fileByteCount(choice.recipe(named: Self.longestName))
+    let size = costs.size(choice.recipe)
+    return switch target {
+    case .bitsPerWeight: size.logicalByteCount
+    case .fileByteCount: size.byteCount
     }
   }
 
@@ -48,24 +40,22 @@ struct TargetSizes {
     }
   }
 
-  /// Logical bytes of all tensors.
-  func logicalByteCount(_ encodings: [String: BlockEncoding]) -> Int {
-    plan.entries.reduce(fixedByteCount) { sum, entry in
-      guard let encoding = encodings[entry.tensor.name] else { return sum }
-      return sum + MatrixForm(shape: entry.tensor.shape)!.byteCount(in: encoding)
-    }
-  }
-
-  func error(_ possible: ClosedRange<Int>) -> TargetError {
+  /// Says what is possible. The rules of the smallest may take more than matrices differ by.
+  func error(_ smallest: TargetChoice, _ largest: TargetChoice) -> TargetError {
     switch target {
     case .bitsPerWeight(let bits):
-      func rate(_ count: Int) -> Double { Double(count) * 8 / Double(plan.weightCount) }
-      return .bitsPerWeight(
-        bits, possible: rate(possible.lowerBound)...rate(possible.upperBound))
-    case .fileByteCount(let count): return .fileByteCount(count, possible: possible)
+      .bitsPerWeight(bits, possible: smallest.bitsPerWeight...largest.bitsPerWeight)
+    case .fileByteCount(let count):
+      .fileByteCount(
+        count,
+        possible: ownByteCount(smallest)...max(ownByteCount(smallest), ownByteCount(largest)))
     }
   }
 
-  /// As long as the name of a recipe for a size may be: slabs record it.
-  private static let longestName = String(repeating: "n", count: 40)
+  /// Bytes of a file that is chosen for just these: the recipe that it records is named after them.
+  private func ownByteCount(_ choice: TargetChoice) -> Int {
+    let named = TargetChoice(
+      target: .fileByteCount(byteCount(choice)), costs: costs, encodings: choice.encodings)
+    return byteCount(named)
+  }
 }

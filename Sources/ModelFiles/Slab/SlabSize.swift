@@ -1,7 +1,8 @@
 public import TensorCore
 
 /// How large a slab will be, known before its weights are: exact for what is stored as it is, a bound for
-/// what will be compressed. Made in the order of a ``SlabWriter``'s calls.
+/// what will be compressed but for plain tensors that were compressed to find out. Made in the order of a
+/// ``SlabWriter``'s calls.
 public struct SlabSize {
   /// Which end of what is possible is computed.
   public enum Bound: Sendable {
@@ -30,6 +31,27 @@ public struct SlabSize {
     }
   }
 
+  /// How a plain tensor will be stored.
+  public struct Plain: Sendable, Equatable {
+    /// Bytes in the file of each frame.
+    package let frameByteCounts: [Int]
+    package let isCompressed: Bool
+
+    /// Compresses the elements of a tensor to find out.
+    public init(_ values: [Float], pool: WorkerPool) {
+      let encoded = values.withUnsafeBytes {
+        EncodedBytes($0, width: 4, compressing: true, pool: pool)
+      }
+      self.init(
+        frameByteCounts: encoded.frames.map(\.storedByteCount), isCompressed: encoded.codec != .raw)
+    }
+
+    package init(frameByteCounts: [Int], isCompressed: Bool) {
+      self.frameByteCounts = frameByteCounts
+      self.isCompressed = isCompressed
+    }
+  }
+
   /// Bytes from the start of a tensor in layout `panel16` to that of what follows it, stored as it is.
   public static func segmentByteCount(_ form: MatrixForm, _ encoding: BlockEncoding) -> Int {
     let end = encoding.streams.reduce(0) {
@@ -54,52 +76,88 @@ public struct SlabSize {
     index = SlabIndex(profile: profile, metadata: metadata, assets: [], tensors: [])
   }
 
-  /// Adds a matrix with error statistics, or a plain tensor.
+  /// Adds a matrix with error statistics.
   ///
   /// - Parameters:
-  ///   - encoding: nil for a plain tensor.
   ///   - columnScales: name of the tensor that holds the matrix's.
   ///   - isWeighted: whether an importance-weighted error will be recorded.
-  /// - Precondition: slabs hold tensors of that shape.
+  ///   - weightedError: that error, where it is known.
+  /// - Precondition: slabs hold matrices of that shape.
   public mutating func append(
-    name: String, shape: [Int], encoding: BlockEncoding?, columnScales: String? = nil,
-    isWeighted: Bool = false
+    name: String, shape: [Int], encoding: BlockEncoding, columnScales: String?, isWeighted: Bool,
+    weightedError: Double? = nil
   ) {
-    let layout: TensorLayout = encoding == nil ? .plain : .panel16
-    guard
-      let forms = TensorForm.streams(shape: shape, encoding: encoding ?? .f32, layout: layout)
-    else { preconditionFailure("no slab holds \(name) of shape \(shape)") }
+    // Only the lengths of numbers matter, and only where they are written as text.
+    let error = weightedError ?? (bound == .least ? 0 : 1.2345678901234567e-100)
+    append(
+      name: name, shape: shape, encoding: encoding, layout: .panel16, columnScales: columnScales,
+      statistics: ErrorStatistics(
+        normalizedMeanSquaredError: 0, maximumAbsoluteError: 0, cosineSimilarity: 0,
+        weightedError: isWeighted ? error : nil)
+    ) { [bound, index] in
+      Self.stored($0, at: $1, index.profile == .ship ? bound : nil)
+    }
+  }
+
+  /// Adds a plain tensor.
+  ///
+  /// - Parameter known: how it will be stored, where that has been found out.
+  /// - Precondition: slabs hold tensors of that shape.
+  public mutating func append(name: String, shape: [Int], known: Plain? = nil) {
+    append(
+      name: name, shape: shape, encoding: .f32, layout: .plain, columnScales: nil, statistics: nil
+    ) { [bound] byteCount, offset in
+      known.map { Self.stored($0, byteCount, at: offset) }
+        ?? Self.stored(byteCount, at: offset, bound)
+    }
+  }
+
+  private mutating func append(
+    name: String, shape: [Int], encoding: BlockEncoding, layout: TensorLayout,
+    columnScales: String?, statistics: ErrorStatistics?,
+    stored: (_ byteCount: Int, _ offset: Int) -> StoredBytes
+  ) {
+    guard let forms = TensorForm.streams(shape: shape, encoding: encoding, layout: layout) else {
+      preconditionFailure("no slab holds \(name) of shape \(shape)")
+    }
     var streams: [SlabStream] = []
     for form in forms {
       let offset =
         streams.isEmpty ? placement.startTensor(layout: layout) : placement.nextStream()
-      let bytes = stored(
-        form.byteCount, at: offset, compressing: layout == .plain || index.profile == .ship)
+      let bytes = stored(form.byteCount, offset)
       placement.advance(to: offset + bytes.storedByteCount)
       streams.append(SlabStream(kind: form.kind, bytes: bytes))
     }
-    // Only the lengths of numbers matter, and only where they are written as text.
-    let statistics = ErrorStatistics(
-      normalizedMeanSquaredError: 0, maximumAbsoluteError: 0, cosineSimilarity: 0,
-      weightedError: isWeighted ? (bound == .least ? 0 : 1.2345678901234567e-100) : nil)
     index.tensors.append(
       SlabTensor(
-        name: name, shape: shape, sourceType: .f32, encoding: encoding ?? .f32, layout: layout,
-        columnScales: columnScales, statistics: encoding == nil ? nil : statistics,
-        streams: streams, digest: .zero))
+        name: name, shape: shape, sourceType: .f32, encoding: encoding, layout: layout,
+        columnScales: columnScales, statistics: statistics, streams: streams, digest: .zero))
   }
 
-  private func stored(_ byteCount: Int, at offset: Int, compressing: Bool) -> StoredBytes {
+  /// - Parameter bound: nil for what is stored as it is.
+  private static func stored(_ byteCount: Int, at offset: Int, _ bound: Bound?) -> StoredBytes {
     let frames = (0..<SlabFormat.frameCount(byteCount)).map { frame in
       StoredFrame(
         digest: .zero, storedByteCount: SlabFormat.frameRange(frame, of: byteCount).count,
-        storedDigest: compressing && bound == .most ? .zero : nil)
+        storedDigest: bound == .most ? .zero : nil)
     }
     return StoredBytes(
-      codec: .raw, offset: offset,
-      storedByteCount: compressing && bound == .least ? 0 : byteCount, logicalByteCount: byteCount,
-      frames: frames)
+      codec: .raw, offset: offset, storedByteCount: bound == .least ? 0 : byteCount,
+      logicalByteCount: byteCount, frames: frames)
   }
+
+  private static func stored(_ known: Plain, _ byteCount: Int, at offset: Int) -> StoredBytes {
+    let frames = known.frameByteCounts.map { count in
+      StoredFrame(
+        digest: .zero, storedByteCount: count, storedDigest: known.isCompressed ? .zero : nil)
+    }
+    return StoredBytes(
+      codec: .raw, offset: offset, storedByteCount: known.frameByteCounts.reduce(0, +),
+      logicalByteCount: byteCount, frames: frames)
+  }
+
+  /// Logical bytes of all tensors, column scales included.
+  public var logicalByteCount: Int { index.tensors.reduce(0) { $0 + $1.logicalByteCount } }
 
   /// Bytes of the file that holds what was added, and the assets.
   public var byteCount: Int {
@@ -114,6 +172,7 @@ public struct SlabSize {
   public var indexByteCount: Int {
     var index = index
     index.assets = assets.records
+    index.tensors.sort { precedes($0.name, $1.name) }
     index.metadata.merge(index.weightedErrorMetadata) { $1 }
     return index.encoded().count
   }

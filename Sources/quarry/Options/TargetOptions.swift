@@ -39,11 +39,6 @@ struct TargetOptions: ParsableArguments {
     targetBpw.map { .bitsPerWeight($0) } ?? targetSize.map { .fileByteCount($0.byteCount) }
   }
 
-  /// What a recipe for the target is called.
-  private var recipeName: String {
-    targetBpw.map { "target-\($0)bpw" } ?? "target-\(targetSize!.byteCount)B"
-  }
-
   /// Chooses encodings, says which, and writes them as a recipe.
   ///
   /// What is measured for that is kept in a journal, in case the work is interrupted.
@@ -99,7 +94,7 @@ struct TargetOptions: ParsableArguments {
       Console.note("\(journal.path) keeps what was measured: another size takes no time")
       throw error
     }
-    let recipe = choice.recipe(named: recipeName)
+    let recipe = choice.recipe
     if let existing, existing != Data(recipe.yaml.utf8) { throw refusal }
     do {
       try recipe.yaml.write(toFile: path, atomically: true, encoding: .utf8)
