@@ -51,17 +51,23 @@ struct Experts: Sendable {
       let columns = matrices[0].geometry.columns
       show(kind, input, source: source, scratch, columns: columns, to: observer)
     }
+    // The experts of a single token read the same row: it is prepared once.
+    let isShared = source != nil && compute.tokenCount == 1
     do throws(NonFiniteActivation) {
       try activations.load(
-        input.pointer, source: source, batches: routing.batches, inputStride: input.stride,
+        input.pointer, source: source, batches: isShared ? [0..<1] : routing.batches,
+        inputStride: input.stride,
         for: matrices[0], precision: compute.precision, kernels: compute.kernels,
         pool: compute.pool)
     } catch {
       throw PassFailure(row: routing.tokens[error.token], reason: .activation)
     }
     let products = zip(routing.experts, routing.batches).map { expert, rows in
-      Kernels.Product(
-        matrices[expert], batch: rows, output: output.pointer, outputStride: output.stride)
+      isShared
+        ? Kernels.Product(
+          matrices[expert], output: output[rows.lowerBound], outputStride: output.stride)
+        : Kernels.Product(
+          matrices[expert], batch: rows, output: output.pointer, outputStride: output.stride)
     }
     compute.kernels.multiply(products, activations, pool: compute.pool)
   }

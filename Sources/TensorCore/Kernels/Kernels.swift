@@ -120,34 +120,6 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
       paddedColumns: padded, groupSize: groupSize, codes: codes + token * padded,
       scales: scales + token * (padded / groupSize))
   }
-
-  /// Products of panels `panels` of `weights` with every token of a batch of `activations`.
-  func multiply(
-    _ weights: WeightMatrix, _ activations: Activations, batch rows: Range<Int>,
-    output: UnsafeMutablePointer<Float>, outputStride: Int, panels: Range<Int>
-  ) {
-    guard let table else {
-      for token in rows {
-        for row in panels.lowerBound * 16..<panels.upperBound * 16 {
-          output[token * outputStride + row] =
-            activations.isQuantized
-            ? Reference.multiply(
-              weights, row: row, codes: activations.codes(of: token),
-              scales: activations.scales(of: token))
-            : Reference.multiply(weights, row: row, activations: activations.values(of: token))
-        }
-      }
-      return
-    }
-    var matrix = ck_weights(weights)
-    var batch = activations.batch(rows)
-    let multiply =
-      activations.isQuantized ? table.pointee.multiply_int8 : table.pointee.multiply_f32
-    multiply!(
-      &matrix, &batch, output + rows.lowerBound * outputStride, Int64(outputStride),
-      Int64(panels.lowerBound),
-      Int64(panels.upperBound))
-  }
 }
 
 extension Kernels {
@@ -172,6 +144,16 @@ extension Kernels {
       self.output = output
       self.outputStride = outputStride
     }
+
+    /// Tokens of the activations that it takes.
+    fileprivate func rows(of activations: Activations) -> Range<Int> {
+      batch ?? 0..<activations.tokenCount
+    }
+
+    /// Where the results of the first of them go.
+    fileprivate func start(_ activations: Activations) -> UnsafeMutablePointer<Float> {
+      output + rows(of: activations).lowerBound * outputStride
+    }
   }
 
   /// Computes all `products` in one parallel loop: matrices that read one input, such as query, key
@@ -180,36 +162,80 @@ extension Kernels {
   /// - Precondition: `activations` were loaded with these kernels for the products' weights, or for a
   ///   matrix of the same width, block size and column scales.
   public func multiply(_ products: [Product], _ activations: Activations, pool: WorkerPool) {
-    // Pieces become smaller towards the end, so that no thread waits long for the last one: whole
-    // register tiles, none so small that handing it out costs more than it takes. With few tokens
-    // they begin large, because memory is read fastest in long stretches (a fifth faster than in
-    // pieces of 150 KB); with many they stay in the cache.
+    let pieces = pieces(of: products, activations, threadCount: pool.threadCount)
+    guard let table else {
+      pool.parallelFor(pieces.count) { index in
+        Self.multiply(products[pieces[index].product], activations, panels: pieces[index].panels)
+      }
+      return
+    }
+    let multiply =
+      (activations.isQuantized ? table.pointee.multiply_int8 : table.pointee.multiply_f32)!
+    // As C takes them: threads that count references to the same matrices wait for each other.
+    let operands = products.map { product in
+      (
+        weights: ck_weights(product.weights),
+        batch: activations.batch(product.rows(of: activations)), output: product.start(activations),
+        stride: Int64(product.outputStride)
+      )
+    }
+    withExtendedLifetime((products, activations)) {
+      operands.withUnsafeBufferPointer { operands in
+        pieces.withUnsafeBufferPointer { pieces in
+          pool.parallelFor(pieces.count) { index in
+            let panels = pieces[index].panels
+            var (weights, batch, output, stride) = operands[pieces[index].product]
+            multiply(
+              &weights, &batch, output, stride, Int64(panels.lowerBound), Int64(panels.upperBound))
+          }
+        }
+      }
+    }
+  }
+
+  /// Cuts products into pieces that become smaller towards the end, so that no thread waits long for the
+  /// last one: whole register tiles, none so small that handing it out costs more than it takes. With few
+  /// tokens they begin large, because memory is read fastest in long stretches (a fifth faster than in
+  /// pieces of 150 KB); with many they stay in the cache.
+  private func pieces(
+    of products: [Product], _ activations: Activations, threadCount: Int
+  ) -> [(product: Int, panels: Range<Int>)] {
     var pieces: [(product: Int, panels: Range<Int>)] = []
     var panelsLeft = products.reduce(0) { $0 + $1.weights.geometry.panelCount }
     for (index, product) in products.enumerated() {
       precondition(activations.serves(product.weights, kernels: self))
       let geometry = product.weights.geometry
-      let tokenCount = product.batch?.count ?? activations.tokenCount
+      let tokenCount = product.rows(of: activations).count
       let panelWork = geometry.paddedColumns * (4 + tokenCount)
       let smallest = max(2, (1 << 15) / panelWork)
       let isStreamed = tokenGroup(for: tokenCount) == tokenCount
       var first = 0
       while first < geometry.panelCount {
         let share =
-          isStreamed
-          ? panelsLeft / (2 * pool.threadCount)
-          : min(8, panelsLeft / (4 * pool.threadCount))
+          isStreamed ? panelsLeft / (2 * threadCount) : min(8, panelsLeft / (4 * threadCount))
         let end = min(first + max(smallest, share / 2 * 2), geometry.panelCount)
         pieces.append((index, first..<end))
         panelsLeft -= end - first
         first = end
       }
     }
-    pool.parallelFor(pieces.count) { index in
-      let product = products[pieces[index].product]
-      multiply(
-        product.weights, activations, batch: product.batch ?? 0..<activations.tokenCount,
-        output: product.output, outputStride: product.outputStride, panels: pieces[index].panels)
+    return pieces
+  }
+
+  /// Panels of one product, by the scalar reference.
+  private static func multiply(
+    _ product: Product, _ activations: Activations, panels: Range<Int>
+  ) {
+    let weights = product.weights
+    for token in product.rows(of: activations) {
+      for row in panels.lowerBound * 16..<panels.upperBound * 16 {
+        product.output[token * product.outputStride + row] =
+          activations.isQuantized
+          ? Reference.multiply(
+            weights, row: row, codes: activations.codes(of: token),
+            scales: activations.scales(of: token))
+          : Reference.multiply(weights, row: row, activations: activations.values(of: token))
+      }
     }
   }
 
