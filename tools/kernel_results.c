@@ -222,8 +222,11 @@ static void state_space(const ck_kernels *k, int64_t head_size, int64_t state_si
   add_floats(convolved, stride);
 
   int64_t padded = (head_size + 15) / 16 * 16, last = (tokens - 1) * stride;
-  float *inputs = values(last + head_size, 1), *steps = values(tokens, 1);
-  float *decays = values(tokens, 1), *state = values(state_size * padded, 1);
+  float *inputs = values(last + head_size, 1), *steps = take((size_t)tokens * 4);
+  float *decays = take((size_t)tokens * 4), *state = values(state_size * padded, 1);
+  k->time_steps(inputs, stride, 0.5f, -2, tokens, steps, decays);
+  add_floats(steps, tokens);
+  add_floats(decays, tokens);
   ck_scan scan = {state, inputs, values(last + state_size, 1), values(last + state_size, 1),
                   stride, steps, decays, 0.7f, take((size_t)(tokens * head_size) * 4), head_size,
                   tokens, head_size, state_size};

@@ -100,6 +100,7 @@ struct KernelCheck: Sendable, CustomTestStringConvertible {
       KernelCheck(testDescription: "GELU") { $0.gelus() },
       KernelCheck(testDescription: "convolutions") { $0.convolutions() },
       KernelCheck(testDescription: "scans") { $0.scans() },
+      KernelCheck(testDescription: "time steps") { $0.timeSteps() },
       KernelCheck(testDescription: "mixtures") { $0.mixtures() },
     ]
 

@@ -24,9 +24,14 @@ INLINE f32x16 quantize_tile(const float *input, const float *column_scales, int6
                             float *scales, int32_t *starts, f32x16 finite, const int block_size,
                             const bool whole) {
   const int vectors = block_size / 16;
-  float largest[TILE_COLUMNS / 16] = {0}, inverses[TILE_COLUMNS / 16], steps[TILE_COLUMNS / 16];
+  float inverses[TILE_COLUMNS / 16], steps[TILE_COLUMNS / 16];
   int64_t blocks = tile_columns / block_size;
-  for (int64_t block = 0; block < blocks; block++) {
+  // The largest magnitude of each block in a lane of its own: lanes up to the block's, the last block
+  // first. They never go through memory, where a load of what several stores wrote waits for all stores
+  // before them, those of the codes included: that took two thirds of the time.
+  static const float lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  f32x16 amax = f_set1(0), lane = f_load(lanes);
+  for (int64_t block = blocks - 1; block >= 0; block--) {
     f32x16 magnitude = f_set1(0);
     for (int v = 0; v < vectors; v++) {
       f32x16 x = scaled_values(input, column_scales, tile + block * block_size + v * 16, columns,
@@ -34,10 +39,10 @@ INLINE f32x16 quantize_tile(const float *input, const float *column_scales, int6
       finite = f_add(finite, f_sub(x, x));
       magnitude = f_max(f_abs(x), magnitude);
     }
-    largest[block] = f_maximum(magnitude);
+    amax = f_replace_below(amax, lane, f_set1((float)(block + 1)), f_set1(f_maximum(magnitude)));
   }
   // Divisions of all blocks at once; none below the limit counts.
-  f32x16 amax = f_load(largest), limit = f_set1(0x1p-100f), zero = f_set1(0);
+  f32x16 limit = f_set1(0x1p-100f), zero = f_set1(0);
   f_store(inverses, f_replace_below(f_div(f_set1(127), amax), amax, limit, zero));
   f_store(steps, f_replace_below(f_div(amax, f_set1(127)), amax, limit, zero));
   for (int64_t block = 0; block < blocks; block++) {

@@ -168,6 +168,11 @@ typedef struct {
   /// The weighted sum of `row_count` > 0 rows of `count` (a multiple of 16) values.
   void (*mix)(const float *const *rows, const float *weights, int64_t row_count, int64_t count,
               float *output);
+
+  /// The time steps of one head, of which the raw ones lie `stride` apart, and what a state keeps over
+  /// each, for a `rate` <= 0.
+  void (*time_steps)(const float *raw, int64_t stride, float bias, float rate, int64_t tokens,
+                     float *steps, float *decays);
 } ck_kernels;
 
 /// The kernels for AVX2, FMA and F16C; null where this processor or this build lacks them.

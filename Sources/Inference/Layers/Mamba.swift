@@ -66,7 +66,7 @@ struct Mamba: Sendable {
       let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
       heads.withSteps(
         of: head, in: part.rows, projected: workspace.projected,
-        column: shape.projectionSize - shape.headCount
+        column: shape.projectionSize - shape.headCount, kernels: compute.kernels
       ) { steps, decays in
         compute.kernels.scan(
           StateSpaceScan(
@@ -166,15 +166,14 @@ struct StateSpaceHeads: Sendable {
   ///
   /// - Parameter column: of the first head's raw time step.
   func withSteps(
-    of head: Int, in rows: Range<Int>, projected: Rows, column: Int,
+    of head: Int, in rows: Range<Int>, projected: Rows, column: Int, kernels: Kernels,
     _ body: (_ steps: UnsafePointer<Float>, _ decays: UnsafePointer<Float>) -> Void
   ) {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * rows.count) { values in
       let (steps, decays) = (values.baseAddress!, values.baseAddress! + rows.count)
-      for (index, row) in rows.enumerated() {
-        steps[index] = Reference.timeStep(projected[row][column + head], bias: stepBiases[head])
-        decays[index] = Reference.decay(step: steps[index], rate: rates[head])
-      }
+      kernels.timeSteps(
+        projected[rows.lowerBound] + column + head, stride: projected.stride,
+        bias: stepBiases[head], rate: rates[head], count: rows.count, steps: steps, decays: decays)
       body(steps, decays)
     }
   }

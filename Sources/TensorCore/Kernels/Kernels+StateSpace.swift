@@ -21,6 +21,19 @@ extension Kernels {
     }
   }
 
+  /// See ``Reference/timeSteps(_:stride:bias:rate:count:steps:decays:)``.
+  public func timeSteps(
+    _ raw: UnsafePointer<Float>, stride: Int, bias: Float, rate: Float, count: Int,
+    steps: UnsafeMutablePointer<Float>, decays: UnsafeMutablePointer<Float>
+  ) {
+    if let table {
+      table.pointee.time_steps(raw, Int64(stride), bias, rate, Int64(count), steps, decays)
+    } else {
+      Reference.timeSteps(
+        raw, stride: stride, bias: bias, rate: rate, count: count, steps: steps, decays: decays)
+    }
+  }
+
   /// See ``Reference/scan(_:)``.
   public func scan(_ head: StateSpaceScan) {
     guard let table else { return Reference.scan(head) }

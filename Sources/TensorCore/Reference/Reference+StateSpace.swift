@@ -5,7 +5,7 @@ extension Reference {
   ///
   /// In double, rounded at the end. Above 20 softplus is the identity, below −18 it is e^x, either more
   /// exactly than float32 tells.
-  public static func timeStep(_ raw: Float, bias: Float) -> Float {
+  static func timeStep(_ raw: Float, bias: Float) -> Float {
     let x = Double(raw + bias)
     if x > 20 { return raw + bias }
     let power = PortableMath.exp(x)
@@ -13,8 +13,23 @@ extension Reference {
   }
 
   /// What a state keeps over a time step: e^(`step` · `rate`), in double, rounded at the end.
-  public static func decay(step: Float, rate: Float) -> Float {
+  static func decay(step: Float, rate: Float) -> Float {
     Float(PortableMath.exp(Double(step * rate)))
+  }
+
+  /// The time steps of a head at consecutive tokens, and what its state keeps over each.
+  ///
+  /// - Parameters:
+  ///   - raw: of token t at `t · stride`.
+  ///   - rate: at most 0.
+  public static func timeSteps(
+    _ raw: UnsafePointer<Float>, stride: Int, bias: Float, rate: Float, count: Int,
+    steps: UnsafeMutablePointer<Float>, decays: UnsafeMutablePointer<Float>
+  ) {
+    for token in 0..<count {
+      steps[token] = timeStep(raw[token * stride], bias: bias)
+      decays[token] = decay(step: steps[token], rate: rate)
+    }
   }
 
   /// A causal convolution of each channel by itself, then silu: from `bias`, taps are added by fma, the

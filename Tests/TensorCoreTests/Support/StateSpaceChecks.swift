@@ -30,6 +30,42 @@ extension KernelChecks {
     }
   }
 
+  func timeSteps() {
+    var random = SplitMix64(seed: 750)
+    // About where its parts begin and end, and where nothing is left in float32.
+    let special: [Float] = [
+      0, -0.0, .infinity, -.infinity, .nan, 20, Float(20).nextUp, -18, Float(-18).nextDown, -86,
+      -87.4, -103.9, -104.1, -700, -701, -745.2, 709.8, 1e30, -1e30, 0x1p-140, -0x1p-140, 0.25,
+      1, -1,
+    ]
+    for count in Array(1...33) + [512] {
+      for rate: Float in [0, -0x1p-30, -1, -2.5, -100, -1e30] {
+        let stride = 3
+        var values = (0..<(count - 1) * stride + 1).map { _ in random.normal() * 9 }
+        for index in 0..<count where random.next() % 3 == 0 {
+          values[index * stride] = special[Int(random.next() % UInt64(special.count))]
+        }
+        let raw = GuardedMemory(values)
+        for bias: Float in [0, 1.5, -6] {
+          var (steps, decays) = (
+            [Float](repeating: 0, count: count), [Float](repeating: 0, count: count)
+          )
+          Reference.timeSteps(
+            raw.floats, stride: stride, bias: bias, rate: rate, count: count, steps: &steps,
+            decays: &decays)
+          let found = (steps: guardedFloats(count), decays: guardedFloats(count))
+          kernels.timeSteps(
+            raw.floats, stride: stride, bias: bias, rate: rate, count: count,
+            steps: found.steps.floats, decays: found.decays.floats)
+          #expect(
+            (0..<count).allSatisfy {
+              same(found.steps.floats[$0], steps[$0]) && same(found.decays.floats[$0], decays[$0])
+            }, "\(count), \(rate), \(bias)")
+        }
+      }
+    }
+  }
+
   /// Heads and states of odd sizes, whose tokens come at once and one by one.
   func scans() {
     var random = SplitMix64(seed: 800)
