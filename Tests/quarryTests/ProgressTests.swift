@@ -44,8 +44,18 @@ import Testing
   @Test(arguments: [60, 200] as [UInt16]) func barOnATerminal(columns: UInt16) throws {
     try Place.withTemporaryDirectory { directory in
       let slab = directory.appending(path: "a.slab").path
+      // Each layer reads for longer than a bar stays, so that it is seen to.
+      let text = directory.appending(path: "text")
+      let handbook = try String(
+        contentsOf: Place.goldens.appending(path: "text/quarry-handbook.txt"), encoding: .utf8)
+      try Data(String(repeating: handbook, count: 1 + 800_000 / handbook.utf8.count).utf8)
+        .write(to: text)
       let (status, screen) = try runOnTerminal(
-        columns: columns, ["convert", Pebble.directory.path, "-o", slab])
+        columns: columns,
+        [
+          "convert", Pebble.directory.path, "-o", slab, "--calibration", text.path,
+          "--calibration-tokens", "65536", "--threads", "1",
+        ])
       #expect(status == 0)
       let clear = "\r\u{1B}[K"
       // Drawn again and again on one line, and gone at the end.
@@ -59,8 +69,9 @@ import Testing
       }
       #expect(drawn[1].contains("0 %, 0 B of "))
       if columns > 100 {
-        // Which layers are seen depends on the time they take.
-        #expect(screen.contains(/calibrating layer [1-8] of 8/), "\(screen)")
+        for layer in 1...8 {
+          #expect(screen.contains("calibrating layer \(layer) of 8"), "\(screen)")
+        }
         #expect(screen.contains("NMSE ") && screen.contains("weighted "))
         #expect(screen.contains("100 %") && screen.contains("completing the file"))
       }
