@@ -20,8 +20,8 @@ INLINE uint64_t d_bits(double value) {
 
 // Both without branches, so that a loop over them becomes one of vectors.
 
-// `PortableMath.exp`, to be rounded to float32, for x <= 20 (any other result there is as good as none);
-// below -700 nothing is left of it in float32.
+// `PortableMath.exp` for x <= 20, to be rounded to float32: below -700 nothing is left of it there.
+// Beyond 20 the result means nothing.
 INLINE double d_exp(double x) {
   double y = x < -700 ? -700 : x > 20 ? 20 : x;
   double shifted = y * 0x1.71547652b82fep+0 + INTEGER_BITS, n = shifted - INTEGER_BITS;
