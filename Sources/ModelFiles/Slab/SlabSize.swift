@@ -94,8 +94,8 @@ public struct SlabSize {
       statistics: ErrorStatistics(
         normalizedMeanSquaredError: 0, maximumAbsoluteError: 0, cosineSimilarity: 0,
         weightedError: isWeighted ? error : nil)
-    ) { [bound, index] in
-      Self.stored($0, at: $1, index.profile == .ship ? bound : nil)
+    ) { [bound, profile = index.profile] in
+      Self.stored($0, at: $1, profile == .ship ? bound : nil)
     }
   }
 
