@@ -222,9 +222,8 @@ INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
 // Queries that attention takes together, and the sums that they share: 8 registers of 16.
 #define QUERY_BLOCK 4
 #define ATTENTION_SUMS 4
-// Elements of a Mamba2 state that stay in registers over tokens, and sums of one token taken together.
-#define SCAN_ROWS 4
-#define SCAN_VECTORS 2
+// Sums of a Mamba2 scan, of sixteen features and one token each, that are taken together.
+#define SCAN_SUMS 2
 // Chains that keep the multipliers busy.
 #define INDEPENDENT_DOTS 5
 

@@ -126,9 +126,8 @@ INLINE i32x16 dot4_positive(i32x16 sums, i32x16 codes, i32x16 values) {
 // Queries that attention takes together, and the sums that they share: half of the registers.
 #define QUERY_BLOCK 8
 #define ATTENTION_SUMS 16
-// Elements of a Mamba2 state that stay in registers over tokens, and sums of one token taken together.
-#define SCAN_ROWS 16
-#define SCAN_VECTORS 4
+// Sums of a Mamba2 scan, of sixteen features and one token each, that are taken together.
+#define SCAN_SUMS 4
 // Chains that keep the multipliers busy.
 #define INDEPENDENT_DOTS 16
 

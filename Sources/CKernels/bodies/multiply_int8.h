@@ -124,11 +124,16 @@ typedef struct {
   float scales[TILE_COLUMNS / 16 * TILE_PANELS * 16] __attribute__((aligned(64)));
 } int8_tile;
 
+INLINE const int8_t *scale_lines(const ck_weights *w, int64_t panel, int64_t column,
+                                 int block_size) {
+  return w->block_scales + (panel * w->padded_columns + column) / block_size * 16;
+}
+
 INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int64_t columns,
                         int8_tile *tile, const int place, const int bits,
                         const int block_size) {
   const char *lines = code_lines(w, panel, column, bits);
-  const int8_t *scales = w->block_scales + (panel * w->padded_columns + column) / block_size * 16;
+  const int8_t *scales = scale_lines(w, panel, column, block_size);
   table entries = bits == 4 ? biased_table_of(w->codebook) : (table){0};
   for (int64_t block = 0; block < columns / block_size; block++) {
 #pragma clang loop unroll(full)
@@ -141,11 +146,11 @@ INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int6
   }
 }
 
-// Asks for a part of the codes of the tile that is unpacked next: all at once would be more than the
-// processor has buffers for.
-INLINE void prefetch_tile(const char *const *lines, int64_t bytes, int64_t part, int64_t parts) {
-  for (int64_t i = bytes * part / parts & -64; i < bytes * (part + 1) / parts; i += 64) {
-    for (int p = 0; p < TILE_PANELS; p++) __builtin_prefetch(lines[p] + i, 0, 2);
+// Asks for a part of what is unpacked next: all at once would be more than the processor has buffers
+// for.
+INLINE void prefetch_part(const void *bytes, int64_t count, int64_t part, int64_t parts) {
+  for (int64_t i = count * part / parts & -64; i < count * (part + 1) / parts; i += 64) {
+    __builtin_prefetch((const char *)bytes + i);
   }
 }
 
@@ -211,7 +216,7 @@ INLINE void multiply_tile(const int8_tile *tile, int64_t blocks, const int8_t *c
 }
 
 // Panels that take their turn with one tile of columns of all tokens, and tokens that do so.
-#define TURN_PANELS 8
+#define TURN_PANELS 16
 #define TURN_GROUPS ((256 + TOKEN_GROUP - 1) / TOKEN_GROUP)
 
 #define MULTIPLY_TILE_CASE(w) \
@@ -233,19 +238,18 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
     bool ends = columns == left;
     float *accumulators = totals;
     for (int64_t panel = first; panel < last; panel += TILE_PANELS) {
-      // The panels after these, or the first ones' next columns.
-      bool returns = panel + TILE_PANELS >= last;
-      int64_t next_column = returns ? column + columns : column;
       const float *row_scales[TILE_PANELS];
-      const char *next_lines[TILE_PANELS];
       int64_t panels[TILE_PANELS];
       for (int p = 0; p < TILE_PANELS; p++) {
         // Past the end the last panel is computed again; both write the same values.
         panels[p] = panel + p < last ? panel + p : last - 1;
         row_scales[p] = w->row_scales + panels[p] * 16;
-        next_lines[p] = code_lines(w, (returns ? first : panel + TILE_PANELS) + p, next_column, bits);
         unpack_tile(w, panels[p], column, columns, &tile, p, bits, block_size);
       }
+      // The panels after these, or the first ones' next columns.
+      bool returns = panel + TILE_PANELS >= last;
+      int64_t next_panel = returns ? first : panel + TILE_PANELS;
+      int64_t next_column = returns ? column + columns : column;
       for (int64_t token = begin; token < end; token += group) {
         int64_t width = end - token < group ? end - token : group;
         int64_t place = column * x->tokens + token * columns;
@@ -256,8 +260,13 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
         for (int p = 0; p < TILE_PANELS; p++) {
           outputs[p] = output + token * output_stride + panels[p] * 16;
         }
-        prefetch_tile(next_lines, TILE_COLUMNS * 2 * bits, (token - begin) / group,
-                      (end - begin + group - 1) / group);
+        for (int p = 0; p < TILE_PANELS; p++) {
+          int64_t part = (token - begin) / group, parts = (end - begin + group - 1) / group;
+          prefetch_part(code_lines(w, next_panel + p, next_column, bits), TILE_COLUMNS * 2 * bits,
+                        part, parts);
+          prefetch_part(scale_lines(w, next_panel + p, next_column, block_size),
+                        TILE_COLUMNS / block_size * 16, part, parts);
+        }
         switch (width) { FOR_EACH_GROUP_WIDTH(MULTIPLY_TILE_CASE) }
         accumulators += TILE_PANELS * TOKEN_GROUP * 16;
       }

@@ -212,7 +212,7 @@ extension Kernels {
       var first = 0
       while first < geometry.panelCount {
         let share =
-          isStreamed ? panelsLeft / (2 * threadCount) : min(8, panelsLeft / (4 * threadCount))
+          isStreamed ? panelsLeft / (2 * threadCount) : min(16, panelsLeft / (4 * threadCount))
         let end = min(first + max(smallest, share / 2 * 2), geometry.panelCount)
         pieces.append((index, first..<end))
         panelsLeft -= end - first
