@@ -30,10 +30,11 @@ struct Attention: Sendable {
   /// `output(softmax(q kᵀ · scale) v)` for every token of the segments; their keys and values enter
   /// the caches. The workspace holds the rotary angles of their positions.
   ///
+  /// - Parameter prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
   func apply(
     to input: Rows, layer: Int, segments: [Segment], plan: AttentionPlan, workspace: Workspace,
-    compute: Compute, into result: Rows
+    compute: Compute, into result: Rows, preparing prepare: @escaping (_ token: Int) -> Void
   ) throws(PassFailure) {
     let key: Rows
     let value: Rows
@@ -42,13 +43,14 @@ struct Attention: Sendable {
       (key, value) = (workspace.key, workspace.value)
       try compute.apply(
         [(queryLayer, workspace.query), (keyLayer, key), (valueLayer, value)], to: input,
-        .attention, activations: workspace.activations)
+        .attention, activations: workspace.activations, preparing: prepare)
     case .fused(let layer):
       let all = workspace.query
       key = Rows(all.pointer + headCount * headSize, stride: all.stride)
       value = Rows(key.pointer + keyValueHeadCount * headSize, stride: all.stride)
       try compute.apply(
-        [(layer, all)], to: input, .attention, activations: workspace.activations)
+        [(layer, all)], to: input, .attention, activations: workspace.activations,
+        preparing: prepare)
     }
     for segment in segments {
       try enter(

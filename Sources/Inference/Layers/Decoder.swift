@@ -30,21 +30,24 @@ struct DecoderLayer: Sendable {
     workspace: Workspace, compute: Compute
   ) throws(PassFailure) {
     let (hidden, normalized, branch) = (workspace.hidden, workspace.normalized, workspace.branch)
-    compute.apply(inputNorm, to: hidden, into: normalized)
+    let normalize = { compute.apply(inputNorm, to: hidden[$0], into: normalized[$0]) }
     switch mixer {
     case .attention(let attention):
       try attention.apply(
         to: normalized, layer: place, segments: segments, plan: plan, workspace: workspace,
-        compute: compute, into: branch)
+        compute: compute, into: branch, preparing: normalize)
     case .mamba(let mamba):
       try mamba.apply(
         to: normalized, place: place, segments: segments, workspace: workspace, compute: compute,
-        into: branch)
+        into: branch, preparing: normalize)
     }
-    compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
-
-    compute.apply(postAttentionNorm, to: hidden, into: normalized)
-    try feedForward.apply(to: normalized, workspace: workspace, compute: compute, into: branch)
+    try feedForward.apply(
+      to: normalized, workspace: workspace, compute: compute, into: branch
+    ) { token in
+      compute.add(
+        branch[token], times: residualMultiplier, to: hidden[token], count: inputNorm.count)
+      compute.apply(postAttentionNorm, to: hidden[token], into: normalized[token])
+    }
     compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
   }
 }
@@ -106,11 +109,11 @@ struct Decoder: Sendable {
   func logits(
     of rows: [Int], workspace: Workspace, compute: Compute, into logits: Rows
   ) throws(PassFailure) {
-    compute.pool.parallelFor(rows.count) { index in
+    try compute.apply(
+      [(output, logits)], to: workspace.normalized, .output, activations: workspace.activations
+    ) { index in
       compute.apply(norm, to: workspace.hidden[rows[index]], into: workspace.normalized[index])
     }
-    try compute.apply(
-      [(output, logits)], to: workspace.normalized, .output, activations: workspace.activations)
     if logitsScaling == 1 { return }
     compute.pool.parallelFor(compute.tokenCount) { token in
       let row = logits[token]

@@ -12,42 +12,47 @@ struct Experts: Sendable {
   let usedCount: Int
   let intermediateSize: Int
 
-  /// - Parameter isObserved: whether the router is the one that shows the input to the observer.
+  /// - Parameters:
+  ///   - isObserved: whether the router is the one that shows the input to the observer.
+  ///   - prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
   func apply(
-    to input: Rows, isObserved: Bool, workspace: Workspace, compute: Compute, into result: Rows
+    to input: Rows, isObserved: Bool, workspace: Workspace, compute: Compute, into result: Rows,
+    preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
     let scratch = workspace.experts!
     let (gate, output) = (scratch.gateUp, scratch.output)
     try compute.apply(
       [(router, scratch.logits)], to: input, isObserved ? .mlp : nil,
-      activations: workspace.activations)
+      activations: workspace.activations, preparing: prepare)
     scratch.routing.route(
       scratch.logits, tokenCount: compute.tokenCount, count: gateUp.count, used: usedCount,
       pool: compute.pool)
 
     try multiply(gateUp, input, source: scratch.routing.tokens, .experts, scratch, compute, gate)
     let up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
-    // A few rows are quicker done than handed out.
-    compute.pool.parallelRanges(scratch.routing.tokens.count, minimum: 16) { rows in
-      for row in rows {
-        compute.kernels.gatedSilu(
-          gate: gate[row], up: up[row], count: intermediateSize, output: gate[row])
-      }
+    try multiply(down, gate, source: nil, .expertDown, scratch, compute, output) { row in
+      compute.kernels.gatedSilu(
+        gate: gate[row], up: up[row], count: intermediateSize, output: gate[row])
     }
-    try multiply(down, gate, source: nil, .expertDown, scratch, compute, output)
     sum(output, by: scratch.routing, compute: compute, into: result)
   }
 
   /// Products of every touched expert's matrix with its rows.
   ///
-  /// - Parameter source: for every row that of `input`; nil for the same.
+  /// - Parameters:
+  ///   - source: for every row that of `input`; nil for the same.
+  ///   - prepare: computes a row of the input.
   private func multiply(
     _ matrices: [WeightMatrix], _ input: Rows, source: [Int]?, _ kind: LinearInput,
-    _ scratch: ExpertWorkspace, _ compute: Compute, _ output: Rows
+    _ scratch: ExpertWorkspace, _ compute: Compute, _ output: Rows,
+    preparing prepare: ((_ row: Int) -> Void)? = nil
   ) throws(PassFailure) {
     let (routing, activations) = (scratch.routing, scratch.activations)
+    var prepare = prepare
     if let observer = compute.observer {
+      if let prepare { compute.pool.parallelFor(routing.tokens.count, prepare) }
+      prepare = nil
       let columns = matrices[0].geometry.columns
       show(kind, input, source: source, scratch, columns: columns, to: observer)
     }
@@ -58,7 +63,7 @@ struct Experts: Sendable {
         input.pointer, source: source, batches: isShared ? [0..<1] : routing.batches,
         inputStride: input.stride,
         for: matrices[0], precision: compute.precision, kernels: compute.kernels,
-        pool: compute.pool)
+        pool: compute.pool, preparing: prepare)
     } catch {
       throw PassFailure(row: routing.tokens[error.token], reason: .activation)
     }

@@ -6,16 +6,20 @@ struct FeedForward: Sendable {
   let mlp: MLP?
   let experts: Experts?
 
+  /// - Parameter prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
   func apply(
-    to input: Rows, workspace: Workspace, compute: Compute, into result: Rows
+    to input: Rows, workspace: Workspace, compute: Compute, into result: Rows,
+    preparing prepare: @escaping (_ token: Int) -> Void
   ) throws(PassFailure) {
     guard let experts else {
-      try mlp!.apply(to: input, workspace: workspace, compute: compute, into: result)
+      try mlp!.apply(
+        to: input, workspace: workspace, compute: compute, into: result, preparing: prepare)
       return
     }
     try experts.apply(
-      to: input, isObserved: mlp == nil, workspace: workspace, compute: compute, into: result)
+      to: input, isObserved: mlp == nil, workspace: workspace, compute: compute, into: result,
+      preparing: prepare)
     guard let mlp else { return }
     let shared = workspace.experts!.shared
     try mlp.apply(to: input, workspace: workspace, compute: compute, into: shared)

@@ -86,12 +86,16 @@ struct Compute {
   ///   - kind: what the input is, for the observer; nil where that sees it elsewhere.
   ///   - activations: scratch. Loaded once where block size and column scales agree, as they do in
   ///     slabs that Quarry writes.
+  ///   - prepare: computes a row of the input, for which it is called once.
   /// - Throws: ``PassFailure``.
   func apply(
     _ layers: [(linear: Linear, output: Rows)], to input: Rows, _ kind: LinearInput?,
-    activations: Activations
+    activations: Activations, preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
+    var prepare = prepare
     if let observer, let kind, let columns = layers.first?.linear.weight.geometry.columns {
+      if let prepare { pool.parallelFor(tokenCount, prepare) }
+      prepare = nil
       observer(
         ObservedInput(
           kind: kind, expert: nil, rows: input.pointer, stride: input.stride,
@@ -104,10 +108,11 @@ struct Compute {
       do throws(NonFiniteActivation) {
         try activations.load(
           input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: first,
-          precision: precision, kernels: kernels, pool: pool)
+          precision: precision, kernels: kernels, pool: pool, preparing: prepare)
       } catch {
         throw PassFailure(row: error.token, reason: .activation)
       }
+      prepare = nil
       kernels.multiply(
         same.map {
           .init($0.linear.weight, output: $0.output.pointer, outputStride: $0.output.stride)
@@ -124,10 +129,17 @@ struct Compute {
 
   /// `output[t] += input[t] · multiplier` for every token.
   func add(_ input: Rows, times multiplier: Float, to output: Rows, count: Int) {
-    pool.parallelFor(tokenCount) { token in
-      let (source, sum) = (input[token], output[token])
-      for feature in 0..<count { sum[feature] += source[feature] * multiplier }
+    pool.parallelFor(tokenCount) {
+      add(input[$0], times: multiplier, to: output[$0], count: count)
     }
+  }
+
+  /// The same for one row.
+  func add(
+    _ input: UnsafePointer<Float>, times multiplier: Float,
+    to output: UnsafeMutablePointer<Float>, count: Int
+  ) {
+    for feature in 0..<count { output[feature] += input[feature] * multiplier }
   }
 }
 

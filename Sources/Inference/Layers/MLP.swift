@@ -15,26 +15,33 @@ struct MLP: Sendable {
   let down: Linear
   let intermediateSize: Int
 
+  /// - Parameter prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
   func apply(
-    to input: Rows, workspace: Workspace, compute: Compute, into result: Rows
+    to input: Rows, workspace: Workspace, compute: Compute, into result: Rows,
+    preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
     let gate = workspace.gateUp
     let up: Rows?
     switch self.input {
     case .plain(let layer):
       up = nil
-      try compute.apply([(layer, gate)], to: input, .mlp, activations: workspace.activations)
+      try compute.apply(
+        [(layer, gate)], to: input, .mlp, activations: workspace.activations, preparing: prepare)
     case .separate(let gateLayer, let upLayer):
       let rows = Rows(gate.pointer + padded(intermediateSize), stride: gate.stride)
       up = rows
       try compute.apply(
-        [(gateLayer, gate), (upLayer, rows)], to: input, .mlp, activations: workspace.activations)
+        [(gateLayer, gate), (upLayer, rows)], to: input, .mlp, activations: workspace.activations,
+        preparing: prepare)
     case .fused(let layer):
       up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
-      try compute.apply([(layer, gate)], to: input, .mlp, activations: workspace.activations)
+      try compute.apply(
+        [(layer, gate)], to: input, .mlp, activations: workspace.activations, preparing: prepare)
     }
-    compute.pool.parallelFor(compute.tokenCount) { token in
+    try compute.apply(
+      [(down, result)], to: gate, .down, activations: workspace.activations
+    ) { token in
       let row = gate[token]
       if let up {
         compute.kernels.gatedSilu(
@@ -43,6 +50,5 @@ struct MLP: Sendable {
         compute.kernels.gelu(row, count: intermediateSize, output: row)
       }
     }
-    try compute.apply([(down, result)], to: gate, .down, activations: workspace.activations)
   }
 }

@@ -17,19 +17,24 @@ struct Mamba: Sendable {
   let norm: Norm
   let output: Linear
 
-  /// - Parameter place: of the layer in the segments' states, which take in their tokens.
+  /// - Parameters:
+  ///   - place: of the layer in the segments' states, which take in their tokens.
+  ///   - prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
   func apply(
     to input: Rows, place: Int, segments: [Segment], workspace: Workspace, compute: Compute,
-    into result: Rows
+    into result: Rows, preparing prepare: @escaping (_ token: Int) -> Void
   ) throws(PassFailure) {
     try compute.apply(
-      [(self.input, workspace.projected)], to: input, .mamba, activations: workspace.activations)
+      [(self.input, workspace.projected)], to: input, .mamba, activations: workspace.activations,
+      preparing: prepare)
     convolve(segments, place: place, workspace: workspace, compute: compute)
     scan(segments, place: place, workspace: workspace, compute: compute)
-    gate(workspace, compute: compute)
     try compute.apply(
-      [(output, result)], to: workspace.scanned, .mambaOutput, activations: workspace.activations)
+      [(output, result)], to: workspace.scanned, .mambaOutput, activations: workspace.activations
+    ) {
+      gate(workspace.scanned[$0], by: workspace.projected[$0], kernels: compute.kernels)
+    }
   }
 
   /// Channels that one thread takes through all tokens of a segment: a few pages of the projection.
@@ -80,20 +85,16 @@ struct Mamba: Sendable {
     }
   }
 
-  private func gate(_ workspace: Workspace, compute: Compute) {
+  /// The results of a token's heads, by their gate and normalized.
+  private func gate(
+    _ row: UnsafeMutablePointer<Float>, by gate: UnsafePointer<Float>, kernels: Kernels
+  ) {
+    kernels.gatedSilu(gate: gate, up: row, count: shape.innerSize, output: row)
     let width = shape.innerSize / shape.groupCount
-    // Some thousands of features are worth waking a thread for.
-    compute.pool.parallelRanges(compute.tokenCount, minimum: (1 << 12) / shape.innerSize + 1) {
-      for token in $0 {
-        let row = workspace.scanned[token]
-        compute.kernels.gatedSilu(
-          gate: workspace.projected[token], up: row, count: shape.innerSize, output: row)
-        for group in 0..<shape.groupCount {
-          compute.kernels.rmsNorm(
-            row + group * width, weight: norm.weight.floats + group * width, count: width,
-            epsilon: norm.epsilon, output: row + group * width)
-        }
-      }
+    for group in 0..<shape.groupCount {
+      kernels.rmsNorm(
+        row + group * width, weight: norm.weight.floats + group * width, count: width,
+        epsilon: norm.epsilon, output: row + group * width)
     }
   }
 }

@@ -53,14 +53,17 @@ public final class Activations {
   /// - Parameters:
   ///   - input: row t begins at `t · inputStride` and has `geometry.columns` values.
   ///   - precision: what quantized matrices take; unquantized ones always take float32.
+  ///   - prepare: called with every row just before it is read, by the thread that reads it: what
+  ///     computes it leaves it in that one's cache.
   /// - Throws: ``NonFiniteActivation``.
   public func load(
     _ input: UnsafePointer<Float>, tokenCount: Int, inputStride: Int, for weights: WeightMatrix,
-    precision: ActivationPrecision, kernels: Kernels, pool: WorkerPool
+    precision: ActivationPrecision, kernels: Kernels, pool: WorkerPool,
+    preparing prepare: ((_ row: Int) -> Void)? = nil
   ) throws(NonFiniteActivation) {
     try load(
       input, source: nil, batches: [0..<tokenCount], inputStride: inputStride,
-      for: weights, precision: precision, kernels: kernels, pool: pool)
+      for: weights, precision: precision, kernels: kernels, pool: pool, preparing: prepare)
   }
 
   /// Prepares several batches, each for products with a matrix of its own, as those of the tokens of
@@ -69,11 +72,15 @@ public final class Activations {
   /// - Parameters:
   ///   - source: for every row of the batches the row of `input`; nil for the same.
   ///   - batches: their rows, consecutive from 0, none of them empty.
+  ///   - prepare: as above.
+  /// - Precondition: no `source` where rows are prepared.
   /// - Throws: ``NonFiniteActivation``; its token is a row of the batches.
   public func load(
     _ input: UnsafePointer<Float>, source: [Int]?, batches: [Range<Int>], inputStride: Int,
-    for weights: WeightMatrix, precision: ActivationPrecision, kernels: Kernels, pool: WorkerPool
+    for weights: WeightMatrix, precision: ActivationPrecision, kernels: Kernels, pool: WorkerPool,
+    preparing prepare: ((_ row: Int) -> Void)? = nil
   ) throws(NonFiniteActivation) {
+    precondition(source == nil || prepare == nil)
     let columns = weights.geometry.columns
     let tokenCount = batches.last?.upperBound ?? 0
     precondition(tokenCount <= maximumTokens && columns <= maximumColumns)
@@ -86,10 +93,12 @@ public final class Activations {
       valueBuffer = AlignedBuffer(byteCount: maximumTokens * maximumColumns * 4)
     }
     let firstBad = Atomic<Int>(tokenCount)
-    // A piece of a few thousand columns is worth waking a thread for.
-    pool.parallelRanges(tokenCount, minimum: max(1, (1 << 14) / paddedColumns)) { tokens in
+    // Some thousands of columns are worth waking a thread for; fewer where they are computed too.
+    let worthwhile = prepare == nil ? 1 << 14 : 1 << 12
+    pool.parallelRanges(tokenCount, minimum: max(1, worthwhile / paddedColumns)) { tokens in
       var batch = 0
       for token in tokens {
+        prepare?(token)
         while batches[batch].upperBound <= token { batch += 1 }
         let rows = batches[batch]
         let row = input + (source?[token] ?? token) * inputStride
