@@ -146,11 +146,17 @@ INLINE void unpack_tile(const ck_weights *w, int64_t panel, int64_t column, int6
   }
 }
 
+// Bytes to ask for with each of some groups, so that the last lines come with the last group.
+INLINE int64_t prefetch_step(int64_t bytes, int64_t groups) {
+  return (bytes / 64 + groups - 1) / groups * 64;
+}
+
 // Asks for a part of what is unpacked next: all at once would be more than the processor has buffers
-// for.
-INLINE void prefetch_part(const void *bytes, int64_t count, int64_t part, int64_t parts) {
-  for (int64_t i = count * part / parts & -64; i < count * (part + 1) / parts; i += 64) {
-    __builtin_prefetch((const char *)bytes + i);
+// for. Without a division, and branches that repeat: both would hold up the next group.
+INLINE void prefetch_part(const void *memory, int64_t bytes, int64_t step, int64_t groups_left) {
+  int64_t first = bytes - groups_left * step;
+  for (int64_t i = first < 0 ? 0 : first; i < first + step; i += 64) {
+    __builtin_prefetch((const char *)memory + i);
   }
 }
 
@@ -230,7 +236,10 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
                             int64_t output_stride, int64_t first, int64_t last, int64_t begin,
                             int64_t end, const int bits, const int block_size) {
   int8_tile tile;
-  int64_t group = group_of(x->tokens);
+  int64_t group = group_of(x->tokens), groups = (end - begin + group - 1) / group;
+  const int64_t code_bytes = TILE_COLUMNS * 2 * bits, scale_bytes = TILE_COLUMNS / block_size * 16;
+  int64_t code_step = prefetch_step(code_bytes, groups);
+  int64_t scale_step = prefetch_step(scale_bytes, groups);
   float totals[TURN_PANELS * TURN_GROUPS * TOKEN_GROUP * 16] __attribute__((aligned(64)));
   for (int64_t column = 0; column < w->padded_columns; column += TILE_COLUMNS) {
     int64_t left = w->padded_columns - column;
@@ -250,6 +259,12 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
       bool returns = panel + TILE_PANELS >= last;
       int64_t next_panel = returns ? first : panel + TILE_PANELS;
       int64_t next_column = returns ? column + columns : column;
+      const void *next_codes[TILE_PANELS], *next_scales[TILE_PANELS];
+      for (int p = 0; p < TILE_PANELS; p++) {
+        next_codes[p] = code_lines(w, next_panel + p, next_column, bits);
+        next_scales[p] = scale_lines(w, next_panel + p, next_column, block_size);
+      }
+      int64_t groups_left = groups;
       for (int64_t token = begin; token < end; token += group) {
         int64_t width = end - token < group ? end - token : group;
         int64_t place = column * x->tokens + token * columns;
@@ -261,12 +276,10 @@ INLINE void multiply_panels(const ck_weights *w, const ck_activations *x, float 
           outputs[p] = output + token * output_stride + panels[p] * 16;
         }
         for (int p = 0; p < TILE_PANELS; p++) {
-          int64_t part = (token - begin) / group, parts = (end - begin + group - 1) / group;
-          prefetch_part(code_lines(w, next_panel + p, next_column, bits), TILE_COLUMNS * 2 * bits,
-                        part, parts);
-          prefetch_part(scale_lines(w, next_panel + p, next_column, block_size),
-                        TILE_COLUMNS / block_size * 16, part, parts);
+          prefetch_part(next_codes[p], code_bytes, code_step, groups_left);
+          prefetch_part(next_scales[p], scale_bytes, scale_step, groups_left);
         }
+        groups_left -= 1;
         switch (width) { FOR_EACH_GROUP_WIDTH(MULTIPLY_TILE_CASE) }
         accumulators += TILE_PANELS * TOKEN_GROUP * 16;
       }
