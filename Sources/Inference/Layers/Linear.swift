@@ -45,7 +45,8 @@ struct Norm: Sendable {
 }
 
 extension AlignedBuffer {
-  fileprivate convenience init(_ values: [Float]) {
+  /// A copy of some values.
+  convenience init(_ values: [Float]) {
     self.init(byteCount: values.count * 4)
     floats.update(from: values, count: values.count)
   }

@@ -47,40 +47,48 @@ struct Mamba: Sendable {
     let pieces = (channels - 1) / Self.channelsPerPiece + 1
     let input = Rows(
       workspace.projected.pointer + shape.innerSize, stride: workspace.projected.stride)
-    compute.pool.parallelFor(segments.count * pieces) { index in
-      let segment = segments[index / pieces]
+    let (convolution, kernels, output) = (convolution, compute.kernels, workspace.convolved)
+    let parts = segments.map { (rows: $0.rows, window: $0.state!.window(place)) }
+    compute.pool.parallelFor(parts.count * pieces) { index in
+      let part = parts[index / pieces]
       let first = index % pieces * Self.channelsPerPiece
       convolution.apply(
-        to: input, rows: segment.rows,
+        to: input, rows: part.rows,
         channels: first..<min(first + Self.channelsPerPiece, channels),
-        window: segment.state!.window(place), kernels: compute.kernels, into: workspace.convolved)
+        window: part.window, kernels: kernels, into: output)
     }
   }
 
   private func scan(
     _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
   ) {
-    let convolved = workspace.convolved
-    let headsPerGroup = shape.headCount / shape.groupCount
-    // Without the segments' references: of one token a head takes a microsecond or two, and threads that
+    // Nothing that has references: of one token a head takes a microsecond or two, and threads that
     // count the same references wait for each other.
+    let (shape, kernels, parameters) = (shape, compute.kernels, heads.parameters)
+    let (projected, convolved, scanned) =
+      (workspace.projected, workspace.convolved, workspace.scanned)
+    let headsPerGroup = shape.headCount / shape.groupCount
     let parts = segments.map { (rows: $0.rows, states: $0.state!.heads(place)) }
-    compute.pool.parallelFor(parts.count * shape.headCount) { index in
-      let (part, head) = (parts[index / shape.headCount], index % shape.headCount)
-      let first = convolved[part.rows.lowerBound]
-      let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
-      heads.withSteps(
-        of: head, in: part.rows, projected: workspace.projected,
-        column: shape.projectionSize - shape.headCount, kernels: compute.kernels
-      ) { steps, decays in
-        compute.kernels.scan(
-          StateSpaceScan(
-            state: part.states[head], stateSize: shape.stateSize,
-            headSize: shape.headSize, inputs: first + head * shape.headSize, written: written,
-            read: written + shape.groupCount * shape.stateSize, stride: convolved.stride,
-            steps: steps, decays: decays, skip: heads.skips[head],
-            outputs: workspace.scanned[part.rows.lowerBound] + head * shape.headSize,
-            outputStride: workspace.scanned.stride, tokenCount: part.rows.count))
+    withExtendedLifetime((heads, workspace, segments)) {
+      parts.withUnsafeBufferPointer { parts in
+        compute.pool.parallelFor(parts.count * shape.headCount) { index in
+          let (part, head) = (parts[index / shape.headCount], index % shape.headCount)
+          let first = convolved[part.rows.lowerBound]
+          let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
+          parameters.withSteps(
+            of: head, in: part.rows, projected: projected,
+            column: shape.projectionSize - shape.headCount, kernels: kernels
+          ) { steps, decays in
+            kernels.scan(
+              StateSpaceScan(
+                state: part.states[head], stateSize: shape.stateSize,
+                headSize: shape.headSize, inputs: first + head * shape.headSize, written: written,
+                read: written + shape.groupCount * shape.stateSize, stride: convolved.stride,
+                steps: steps, decays: decays, skip: parameters.skips[head],
+                outputs: scanned[part.rows.lowerBound] + head * shape.headSize,
+                outputStride: scanned.stride, tokenCount: part.rows.count))
+          }
+        }
       }
     }
   }
@@ -151,31 +159,44 @@ struct Convolution: Sendable {
 
 /// What the heads of a Mamba2 layer have of their own.
 struct StateSpaceHeads: Sendable {
-  /// The weights of a head's input in its output, D.
-  let skips: [Float]
-  private let stepBiases: [Float]
-  /// −e^A_log: how fast a state decays.
-  private let rates: [Float]
+  private let skips: AlignedBuffer
+  private let stepBiases: AlignedBuffer
+  private let rates: AlignedBuffer
 
   init(skips: [Float], stepBiases: [Float], rateLogarithms: [Float]) {
-    self.skips = skips
-    self.stepBiases = stepBiases
-    rates = rateLogarithms.map { -Float(PortableMath.exp(Double($0))) }
+    self.skips = AlignedBuffer(skips)
+    self.stepBiases = AlignedBuffer(stepBiases)
+    rates = AlignedBuffer(rateLogarithms.map { -Float(PortableMath.exp(Double($0))) })
   }
 
-  /// Calls `body` with the time steps of a head, and what a state keeps over each.
-  ///
-  /// - Parameter column: of the first head's raw time step.
-  func withSteps(
-    of head: Int, in rows: Range<Int>, projected: Rows, column: Int, kernels: Kernels,
-    _ body: (_ steps: UnsafePointer<Float>, _ decays: UnsafePointer<Float>) -> Void
-  ) {
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * rows.count) { values in
-      let (steps, decays) = (values.baseAddress!, values.baseAddress! + rows.count)
-      kernels.timeSteps(
-        projected[rows.lowerBound] + column + head, stride: projected.stride,
-        bias: stepBiases[head], rate: rates[head], count: rows.count, steps: steps, decays: decays)
-      body(steps, decays)
+  /// Valid as long as the heads.
+  var parameters: Parameters {
+    Parameters(skips: skips.floats, stepBiases: stepBiases.floats, rates: rates.floats)
+  }
+
+  /// A value for each head.
+  struct Parameters {
+    /// The weights of a head's input in its output, D.
+    let skips: UnsafePointer<Float>
+    let stepBiases: UnsafePointer<Float>
+    /// −e^A_log: how fast a state decays.
+    let rates: UnsafePointer<Float>
+
+    /// Calls `body` with the time steps of a head, and what a state keeps over each.
+    ///
+    /// - Parameter column: of the first head's raw time step.
+    func withSteps(
+      of head: Int, in rows: Range<Int>, projected: Rows, column: Int, kernels: Kernels,
+      _ body: (_ steps: UnsafePointer<Float>, _ decays: UnsafePointer<Float>) -> Void
+    ) {
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * rows.count) { values in
+        let (steps, decays) = (values.baseAddress!, values.baseAddress! + rows.count)
+        kernels.timeSteps(
+          projected[rows.lowerBound] + column + head, stride: projected.stride,
+          bias: stepBiases[head], rate: rates[head], count: rows.count, steps: steps,
+          decays: decays)
+        body(steps, decays)
+      }
     }
   }
 }
