@@ -47,6 +47,7 @@ struct Mamba: Sendable {
     let pieces = (channels - 1) / Self.channelsPerPiece + 1
     let input = Rows(
       workspace.projected.pointer + shape.innerSize, stride: workspace.projected.stride)
+    // As little as possible that has references; see `scan`.
     let (convolution, kernels, output) = (convolution, compute.kernels, workspace.convolved)
     let parts = segments.map { (rows: $0.rows, window: $0.state!.window(place)) }
     compute.pool.parallelFor(parts.count * pieces) { index in

@@ -196,7 +196,8 @@ extension Kernels {
   /// Cuts products into pieces that become smaller towards the end, so that no thread waits long for the
   /// last one: whole register tiles, none so small that handing it out costs more than it takes. With few
   /// tokens they begin large, because memory is read fastest in long stretches (a fifth faster than in
-  /// pieces of 150 KB); with many they stay in the cache.
+  /// pieces of 150 KB); with many they are no larger than the sixteen panels that share a pass over the
+  /// activations (`TURN_PANELS`).
   private func pieces(
     of products: [Product], _ activations: Activations, threadCount: Int
   ) -> [(product: Int, panels: Range<Int>)] {
