@@ -82,7 +82,7 @@ struct ModelLoader {
   private mutating func experts(_ prefix: String) throws -> Experts? {
     guard let experts = configuration.experts else { return nil }
     return Experts(
-      router: Linear(weight: try matrix(prefix + experts.router), bias: nil),
+      router: try matrix(prefix + experts.router),
       gateUp: try matrices(prefix + experts.gateUp), down: try matrices(prefix + experts.down),
       usedCount: experts.usedCount, intermediateSize: experts.intermediateSize)
   }

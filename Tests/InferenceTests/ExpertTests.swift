@@ -23,10 +23,9 @@ import Testing
       }
     }
     return Experts(
-      router: Linear(
-        weight: .packed(PanelGeometry(rows: count, columns: hidden)!) {
-          rows[$0 == 4 ? 1 : $0][$1] / 6
-        }, bias: nil),
+      router: .packed(PanelGeometry(rows: count, columns: hidden)!) {
+        rows[$0 == 4 ? 1 : $0][$1] / 6
+      },
       gateUp: matrices(2 * inner, hidden), down: matrices(hidden, inner), usedCount: used,
       intermediateSize: inner)
   }
@@ -48,7 +47,7 @@ import Testing
   private static func expected(
     _ experts: Experts, _ input: [Float], _ kernels: Kernels
   ) throws -> [Float] {
-    let logits = try product(experts.router.weight, input, kernels)
+    let logits = try product(experts.router, input, kernels)
     var chosen = [Int](repeating: 0, count: used)
     var weights = [Float](repeating: 0, count: used)
     Reference.route(logits, count: count, used: used, chosen: &chosen, weights: &weights)
@@ -86,15 +85,62 @@ import Testing
         let compute = Compute(
           kernels: kernels, pool: WorkerPool(threadCount: threads), precision: .int8,
           tokenCount: some.count)
-        try experts.apply(
-          to: workspace.normalized, isObserved: true, workspace: workspace, compute: compute,
-          into: workspace.branch)
+        try FeedForward(mlp: nil, experts: experts).apply(
+          to: workspace.normalized, workspace: workspace, compute: compute,
+          into: workspace.branch, preparing: { _ in })
         for token in some.indices {
           let found = Array(
             UnsafeBufferPointer(start: workspace.branch[token], count: Self.hidden))
           #expect(found == expected[first + token], "token \(first + token) of \(cut)")
         }
       }
+    }
+  }
+
+  /// Beside an MLP, experts and MLP give the sum of what each gives alone, and both see rows that are
+  /// computed only then.
+  @Test(arguments: [1, 9], [BlockEncoding.f32, .q4b16])
+  func expertsAddToAnMLP(tokenCount: Int, encoding: BlockEncoding) throws {
+    let experts = Self.experts(.q4b16, seed: 5)
+    var random = SplitMix64(seed: 6)
+    func linear(_ rows: Int, _ columns: Int) -> Linear {
+      let geometry = PanelGeometry(rows: rows, columns: columns)!
+      return Linear(
+        weight: encoding == .f32
+          ? .packed(geometry) { _, _ in random.normal() / 6 }
+          : .random(geometry, encoding: encoding, using: &random), bias: nil)
+    }
+    let size = 32
+    let fused = MLP(
+      input: .fused(linear(2 * size, Self.hidden)), down: linear(Self.hidden, size),
+      intermediateSize: size)
+    let separate = MLP(
+      input: .separate(gate: linear(size, Self.hidden), up: linear(size, Self.hidden)),
+      down: linear(Self.hidden, size), intermediateSize: size)
+    let input = (0..<tokenCount).map { _ in (0..<Self.hidden).map { _ in random.normal() } }
+    let shape = try ModelShape(
+      TinyModel([
+        "model_type": "granitemoeshared", "num_local_experts": .integer(Self.count),
+        "num_experts_per_tok": .integer(Self.used), "intermediate_size": .integer(Self.inner),
+        "shared_intermediate_size": .integer(size),
+      ]).configuration)
+    let compute = Compute(
+      kernels: Kernels(.supported.last!), pool: WorkerPool(threadCount: 2), precision: .int8,
+      tokenCount: tokenCount)
+    func results(_ layer: FeedForward) throws -> [[Float]] {
+      let workspace = Workspace(shape: shape, tokenCapacity: tokenCount)
+      try layer.apply(
+        to: workspace.normalized, workspace: workspace, compute: compute, into: workspace.branch
+      ) { workspace.normalized[$0].update(from: input[$0], count: Self.hidden) }
+      return (0..<tokenCount).map {
+        Array(UnsafeBufferPointer(start: workspace.branch[$0], count: Self.hidden))
+      }
+    }
+    let alone = try results(FeedForward(mlp: nil, experts: experts))
+    for mlp in [fused, separate] {
+      let shared = try results(FeedForward(mlp: mlp, experts: nil))
+      let both = try results(FeedForward(mlp: mlp, experts: experts))
+      #expect(both == zip(alone, shared).map { zip($0, $1).map { $0 + $1 } })
     }
   }
 
@@ -124,13 +170,13 @@ import Testing
           Array(values))
       }
     }
-    try experts.apply(
-      to: workspace.normalized, isObserved: true, workspace: workspace, compute: compute,
-      into: workspace.branch)
+    try FeedForward(mlp: nil, experts: experts).apply(
+      to: workspace.normalized, workspace: workspace, compute: compute, into: workspace.branch,
+      preparing: { _ in })
     #expect(seen[.mlp] == [-1: input])
     var routed: [Int: [[Float]]] = [:]
     for token in input {
-      let logits = try Self.product(experts.router.weight, token, Kernels(.scalar))
+      let logits = try Self.product(experts.router, token, Kernels(.scalar))
       var chosen = [Int](repeating: 0, count: Self.used)
       var weights = [Float](repeating: 0, count: Self.used)
       Reference.route(

@@ -64,10 +64,9 @@ extension MLP {
 
 extension Experts {
   fileprivate var linears: [Linear] {
-    let used = (gateUp.prefix(usedCount) + down.prefix(usedCount)).map {
+    ([router] + gateUp.prefix(usedCount) + down.prefix(usedCount)).map {
       Linear(weight: $0, bias: nil)
     }
-    return [router] + used
   }
 }
 

@@ -4,7 +4,7 @@ import TensorCore
 /// summed up by weight (Shazeer et al., "Outrageously large neural networks", 2017; the softmax is over
 /// the chosen experts only).
 struct Experts: Sendable {
-  let router: Linear
+  let router: WeightMatrix
   /// Of each expert the rows of gate, then those of up.
   let gateUp: [WeightMatrix]
   let down: [WeightMatrix]
@@ -12,30 +12,51 @@ struct Experts: Sendable {
   let usedCount: Int
   let intermediateSize: Int
 
+  /// The product that gives the router's logits.
+  ///
   /// - Parameters:
   ///   - isObserved: whether the router is the one that shows the input to the observer.
   ///   - prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
-  func apply(
-    to input: Rows, isObserved: Bool, workspace: Workspace, compute: Compute, into result: Rows,
+  func routerProduct(
+    _ input: Rows, isObserved: Bool, workspace: Workspace, compute: Compute,
     preparing prepare: ((_ token: Int) -> Void)? = nil
-  ) throws(PassFailure) {
+  ) throws(PassFailure) -> Kernels.Product {
     let scratch = workspace.experts!
-    let (gate, output) = (scratch.gateUp, scratch.output)
-    try compute.apply(
-      [(router, scratch.logits)], to: input, isObserved ? .mlp : nil,
-      activations: workspace.activations, preparing: prepare)
+    try compute.load(
+      input, isObserved ? .mlp : nil, for: router, into: scratch.routed, preparing: prepare)
+    return .init(
+      router, scratch.routed, output: scratch.logits.pointer, outputStride: scratch.logits.stride)
+  }
+
+  /// Sends every token to the experts that the router's logits choose; their gate and up projections
+  /// stay in the workspace.
+  ///
+  /// - Throws: ``PassFailure``.
+  func project(_ input: Rows, workspace: Workspace, compute: Compute) throws(PassFailure) {
+    let scratch = workspace.experts!
     scratch.routing.route(
       scratch.logits, tokenCount: compute.tokenCount, count: gateUp.count, used: usedCount,
       pool: compute.pool)
+    let products = try products(
+      gateUp, input, source: scratch.routing.tokens, .experts, scratch, compute, scratch.gateUp)
+    compute.kernels.multiply(products, pool: compute.pool)
+  }
 
-    try multiply(gateUp, input, source: scratch.routing.tokens, .experts, scratch, compute, gate)
+  /// The products of the down projections, whose results ``sum(workspace:compute:adding:into:)``
+  /// takes.
+  ///
+  /// - Throws: ``PassFailure``.
+  func downProducts(
+    workspace: Workspace, compute: Compute
+  ) throws(PassFailure) -> [Kernels.Product] {
+    let scratch = workspace.experts!
+    let gate = scratch.gateUp
     let up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
-    try multiply(down, gate, source: nil, .expertDown, scratch, compute, output) { row in
+    return try products(down, gate, source: nil, .expertDown, scratch, compute, scratch.output) {
       compute.kernels.gatedSilu(
-        gate: gate[row], up: up[row], count: intermediateSize, output: gate[row])
+        gate: gate[$0], up: up[$0], count: intermediateSize, output: gate[$0])
     }
-    sum(output, by: scratch.routing, compute: compute, into: result)
   }
 
   /// Products of every touched expert's matrix with its rows.
@@ -43,11 +64,11 @@ struct Experts: Sendable {
   /// - Parameters:
   ///   - source: for every row that of `input`; nil for the same.
   ///   - prepare: computes a row of the input.
-  private func multiply(
+  private func products(
     _ matrices: [WeightMatrix], _ input: Rows, source: [Int]?, _ kind: LinearInput,
     _ scratch: ExpertWorkspace, _ compute: Compute, _ output: Rows,
     preparing prepare: ((_ row: Int) -> Void)? = nil
-  ) throws(PassFailure) {
+  ) throws(PassFailure) -> [Kernels.Product] {
     let (routing, activations) = (scratch.routing, scratch.activations)
     var prepare = prepare
     if let observer = compute.observer {
@@ -67,14 +88,15 @@ struct Experts: Sendable {
     } catch {
       throw PassFailure(row: routing.tokens[error.token], reason: .activation)
     }
-    let products = zip(routing.experts, routing.batches).map { expert, rows in
+    return zip(routing.experts, routing.batches).map { expert, rows in
       isShared
-        ? Kernels.Product(
-          matrices[expert], output: output[rows.lowerBound], outputStride: output.stride)
-        : Kernels.Product(
-          matrices[expert], batch: rows, output: output.pointer, outputStride: output.stride)
+        ? .init(
+          matrices[expert], activations, output: output[rows.lowerBound],
+          outputStride: output.stride)
+        : .init(
+          matrices[expert], activations, batch: rows, output: output.pointer,
+          outputStride: output.stride)
     }
-    compute.kernels.multiply(products, activations, pool: compute.pool)
   }
 
   /// Shows the observer the rows of each expert, gathered where its results will be.
@@ -98,7 +120,11 @@ struct Experts: Sendable {
   }
 
   /// `result[t]` = the sum of what the token's experts made of it, by weight, experts ascending.
-  private func sum(_ output: Rows, by routing: Routing, compute: Compute, into result: Rows) {
+  ///
+  /// - Parameter isBesideMLP: whether what the MLP beside them made of it is added.
+  func sum(workspace: Workspace, compute: Compute, adding isBesideMLP: Bool, into result: Rows) {
+    let scratch = workspace.experts!
+    let (output, routing, shared) = (scratch.output, scratch.routing, scratch.shared)
     let count = padded(down[0].geometry.rows)
     compute.pool.parallelFor(compute.tokenCount) { token in
       let first = token * usedCount
@@ -112,6 +138,7 @@ struct Experts: Sendable {
             output: result[token])
         }
       }
+      if isBesideMLP { compute.add(shared[token], times: 1, to: result[token], count: count) }
     }
   }
 }

@@ -80,44 +80,63 @@ struct Compute {
     }
   }
 
-  /// Products of several layers that read one input: `output[t]` receives `paddedRows` values,
-  /// biases included.
+  /// Prepares an input for products with `weight` and every other matrix that takes the same
+  /// activations.
   ///
   /// - Parameters:
   ///   - kind: what the input is, for the observer; nil where that sees it elsewhere.
-  ///   - activations: scratch. Loaded once where block size and column scales agree, as they do in
-  ///     slabs that Quarry writes.
   ///   - prepare: computes a row of the input, for which it is called once.
   /// - Throws: ``PassFailure``.
-  func apply(
-    _ layers: [(linear: Linear, output: Rows)], to input: Rows, _ kind: LinearInput?,
-    activations: Activations, preparing prepare: ((_ token: Int) -> Void)? = nil
+  func load(
+    _ input: Rows, _ kind: LinearInput?, for weight: WeightMatrix, into activations: Activations,
+    preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
     var prepare = prepare
-    if let observer, let kind, let columns = layers.first?.linear.weight.geometry.columns {
+    if let observer, let kind {
       if let prepare { pool.parallelFor(tokenCount, prepare) }
       prepare = nil
       observer(
         ObservedInput(
           kind: kind, expert: nil, rows: input.pointer, stride: input.stride,
-          tokenCount: tokenCount, columns: columns))
+          tokenCount: tokenCount, columns: weight.geometry.columns))
     }
+    do throws(NonFiniteActivation) {
+      try activations.load(
+        input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: weight,
+        precision: precision, kernels: kernels, pool: pool, preparing: prepare)
+    } catch {
+      throw PassFailure(row: error.token, reason: .activation)
+    }
+  }
+
+  /// Products of several layers that read one input: `output[t]` receives `paddedRows` values,
+  /// biases included.
+  ///
+  /// - Parameters:
+  ///   - kind: as for ``load(_:_:for:into:preparing:)``.
+  ///   - activations: scratch. Loaded once where block size and column scales agree, as they do in
+  ///     slabs that Quarry writes.
+  ///   - others: products that are computed along with these; their activations are others.
+  ///   - prepare: computes a row of the input, for which it is called once.
+  /// - Throws: ``PassFailure``.
+  func apply(
+    _ layers: [(linear: Linear, output: Rows)], to input: Rows, _ kind: LinearInput?,
+    activations: Activations, beside others: [Kernels.Product] = [],
+    preparing prepare: ((_ token: Int) -> Void)? = nil
+  ) throws(PassFailure) {
+    var (kind, prepare, products) = (kind, prepare, others)
     var rest = layers[...]
     while let first = rest.first?.linear.weight {
       let same = rest.prefix { $0.linear.weight.takesSameActivations(as: first) }
       rest = rest.dropFirst(same.count)
-      do throws(NonFiniteActivation) {
-        try activations.load(
-          input.pointer, tokenCount: tokenCount, inputStride: input.stride, for: first,
-          precision: precision, kernels: kernels, pool: pool, preparing: prepare)
-      } catch {
-        throw PassFailure(row: error.token, reason: .activation)
+      try load(input, kind, for: first, into: activations, preparing: prepare)
+      products += same.map {
+        .init(
+          $0.linear.weight, activations, output: $0.output.pointer,
+          outputStride: $0.output.stride)
       }
-      prepare = nil
-      kernels.multiply(
-        same.map {
-          .init($0.linear.weight, output: $0.output.pointer, outputStride: $0.output.stride)
-        }, activations, pool: pool)
+      kernels.multiply(products, pool: pool)
+      (kind, prepare, products) = (nil, nil, [])
     }
     for (linear, output) in layers {
       guard let bias = linear.bias else { continue }

@@ -15,32 +15,39 @@ struct MLP: Sendable {
   let down: Linear
   let intermediateSize: Int
 
-  /// - Parameter prepare: computes a row of the input.
+  /// Gate and up projections of the input, which stay in the workspace.
+  ///
+  /// - Parameters:
+  ///   - others: products that are computed along with these.
+  ///   - prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
-  func apply(
-    to input: Rows, workspace: Workspace, compute: Compute, into result: Rows,
+  func project(
+    _ input: Rows, beside others: [Kernels.Product] = [], workspace: Workspace, compute: Compute,
     preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
     let gate = workspace.gateUp
-    let up: Rows?
-    switch self.input {
-    case .plain(let layer):
-      up = nil
-      try compute.apply(
-        [(layer, gate)], to: input, .mlp, activations: workspace.activations, preparing: prepare)
-    case .separate(let gateLayer, let upLayer):
-      let rows = Rows(gate.pointer + padded(intermediateSize), stride: gate.stride)
-      up = rows
-      try compute.apply(
-        [(gateLayer, gate), (upLayer, rows)], to: input, .mlp, activations: workspace.activations,
-        preparing: prepare)
-    case .fused(let layer):
-      up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
-      try compute.apply(
-        [(layer, gate)], to: input, .mlp, activations: workspace.activations, preparing: prepare)
-    }
+    let layers: [(Linear, Rows)] =
+      switch self.input {
+      case .plain(let layer), .fused(let layer): [(layer, gate)]
+      case .separate(let gateLayer, let upLayer):
+        [(gateLayer, gate), (upLayer, up(of: workspace)!)]
+      }
     try compute.apply(
-      [(down, result)], to: gate, .down, activations: workspace.activations
+      layers, to: input, .mlp, activations: workspace.activations, beside: others,
+      preparing: prepare)
+  }
+
+  /// The down projection of what ``project(_:beside:workspace:compute:preparing:)`` left.
+  ///
+  /// - Parameter others: products that are computed along with this one.
+  /// - Throws: ``PassFailure``.
+  func finish(
+    beside others: [Kernels.Product] = [], workspace: Workspace, compute: Compute,
+    into result: Rows
+  ) throws(PassFailure) {
+    let (gate, up) = (workspace.gateUp, up(of: workspace))
+    try compute.apply(
+      [(down, result)], to: gate, .down, activations: workspace.activations, beside: others
     ) { token in
       let row = gate[token]
       if let up {
@@ -49,6 +56,16 @@ struct MLP: Sendable {
       } else {
         compute.kernels.gelu(row, count: intermediateSize, output: row)
       }
+    }
+  }
+
+  /// Where the up projections are beside those of the gate; nil without a gate.
+  private func up(of workspace: Workspace) -> Rows? {
+    let gate = workspace.gateUp
+    return switch input {
+    case .plain: nil
+    case .separate: Rows(gate.pointer + padded(intermediateSize), stride: gate.stride)
+    case .fused: Rows(gate.pointer + intermediateSize, stride: gate.stride)
     }
   }
 }

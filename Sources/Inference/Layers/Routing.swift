@@ -85,6 +85,8 @@ struct Routing {
 /// The memory of mixtures of experts in a ``Workspace``.
 final class ExpertWorkspace {
   var routing = Routing()
+  /// What the router reads.
+  let routed: Activations
   /// Of all rows of a routing.
   let activations: Activations
   /// Of the router.
@@ -100,6 +102,7 @@ final class ExpertWorkspace {
   init?(shape: ModelShape, tokenCapacity: Int) {
     guard let experts = shape.experts else { return nil }
     let rowCapacity = tokenCapacity * experts.usedCount
+    routed = Activations(maximumTokens: tokenCapacity, maximumColumns: shape.hiddenSize)
     activations = Activations(
       maximumTokens: rowCapacity, maximumColumns: Self.maximumColumns(shape, experts))
     let strides = Self.strides(shape, experts)
@@ -129,6 +132,7 @@ final class ExpertWorkspace {
     let strides = strides(shape, experts)
     // Codes of activations, their scales and starts, and a routing of four words.
     let perRow = 4 * (strides[1] + strides[2]) + maximumColumns(shape, experts) * 3 / 2 + 32
-    return 4 * (strides[0] + strides[3]) + experts.usedCount * perRow
+    // The router takes float32.
+    return 4 * (strides[0] + strides[3] + shape.hiddenSize) + experts.usedCount * perRow
   }
 }

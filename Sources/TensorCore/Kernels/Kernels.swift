@@ -2,7 +2,7 @@ import CKernels
 
 /// The inner loops, for one instruction set. All return the bits of ``Reference``.
 ///
-/// None of them allocates or uses threads, but for ``multiply(_:_:pool:)``.
+/// None of them allocates or uses threads, but for ``multiply(_:pool:)``.
 public struct Kernels: @unchecked Sendable {  // the table is constant
   public let instructionSet: InstructionSet
   /// Nil for the scalar reference.
@@ -123,68 +123,64 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
 }
 
 extension Kernels {
-  /// One of several products with the same activations, or with batches of them.
+  /// One of several products that are computed together.
   public struct Product {
     fileprivate let weights: WeightMatrix
-    fileprivate let batch: Range<Int>?
+    fileprivate let activations: Activations
+    fileprivate let rows: Range<Int>
     fileprivate let output: UnsafeMutablePointer<Float>
     fileprivate let outputStride: Int
 
     /// - Parameters:
+    ///   - activations: as they are loaded when the product is computed.
     ///   - batch: which of the activations' batches it takes; nil where there is one.
     ///   - output: receives row n of token t at `t · outputStride + n`, for all `paddedRows` rows.
-    /// - Precondition: `outputStride >= paddedRows`.
+    /// - Precondition: `outputStride >= paddedRows`; `activations` are loaded for these weights, or
+    ///   for a matrix of the same width, block size and column scales.
     public init(
-      _ weights: WeightMatrix, batch: Range<Int>? = nil, output: UnsafeMutablePointer<Float>,
-      outputStride: Int
+      _ weights: WeightMatrix, _ activations: Activations, batch: Range<Int>? = nil,
+      output: UnsafeMutablePointer<Float>, outputStride: Int
     ) {
       precondition(outputStride >= weights.geometry.paddedRows)
       self.weights = weights
-      self.batch = batch
+      self.activations = activations
+      rows = batch ?? 0..<activations.tokenCount
       self.output = output
       self.outputStride = outputStride
     }
 
-    /// Tokens of the activations that it takes.
-    fileprivate func rows(of activations: Activations) -> Range<Int> {
-      batch ?? 0..<activations.tokenCount
-    }
-
-    /// Where the results of the first of them go.
-    fileprivate func start(_ activations: Activations) -> UnsafeMutablePointer<Float> {
-      output + rows(of: activations).lowerBound * outputStride
-    }
+    /// Where the results of the first token go.
+    fileprivate var start: UnsafeMutablePointer<Float> { output + rows.lowerBound * outputStride }
   }
 
   /// Computes all `products` in one parallel loop: matrices that read one input, such as query, key
   /// and value, and those of experts, share the cost of waking the threads.
   ///
-  /// - Precondition: `activations` were loaded with these kernels for the products' weights, or for a
-  ///   matrix of the same width, block size and column scales.
-  public func multiply(_ products: [Product], _ activations: Activations, pool: WorkerPool) {
-    let pieces = pieces(of: products, activations, threadCount: pool.threadCount)
+  /// - Precondition: their activations were loaded with these kernels.
+  public func multiply(_ products: [Product], pool: WorkerPool) {
+    let pieces = pieces(of: products, threadCount: pool.threadCount)
     guard let table else {
       pool.parallelFor(pieces.count) { index in
-        Self.multiply(products[pieces[index].product], activations, panels: pieces[index].panels)
+        Self.multiply(products[pieces[index].product], panels: pieces[index].panels)
       }
       return
     }
-    let multiply =
-      (activations.isQuantized ? table.pointee.multiply_int8 : table.pointee.multiply_f32)!
     // As C takes them: threads that count references to the same matrices wait for each other.
     let operands = products.map { product in
       (
-        weights: ck_weights(product.weights),
-        batch: activations.batch(product.rows(of: activations)), output: product.start(activations),
-        stride: Int64(product.outputStride)
+        multiply:
+          (product.activations.isQuantized
+          ? table.pointee.multiply_int8 : table.pointee.multiply_f32)!,
+        weights: ck_weights(product.weights), batch: product.activations.batch(product.rows),
+        output: product.start, stride: Int64(product.outputStride)
       )
     }
-    withExtendedLifetime((products, activations)) {
+    withExtendedLifetime(products) {
       operands.withUnsafeBufferPointer { operands in
         pieces.withUnsafeBufferPointer { pieces in
           pool.parallelFor(pieces.count) { index in
             let panels = pieces[index].panels
-            var (weights, batch, output, stride) = operands[pieces[index].product]
+            var (multiply, weights, batch, output, stride) = operands[pieces[index].product]
             multiply(
               &weights, &batch, output, stride, Int64(panels.lowerBound), Int64(panels.upperBound))
           }
@@ -194,27 +190,28 @@ extension Kernels {
   }
 
   /// Cuts products into pieces that become smaller towards the end, so that no thread waits long for the
-  /// last one: whole register tiles, none so small that handing it out costs more than it takes. With few
-  /// tokens they begin large, because memory is read fastest in long stretches (a fifth faster than in
-  /// pieces of 150 KB); with many they are no larger than the sixteen panels that share a pass over the
-  /// activations (`TURN_PANELS`).
+  /// last one (guided self-scheduling; Polychronopoulos and Kuck, 1987): whole register tiles, none so
+  /// small that handing it out costs more than it takes. With few tokens the first is a thread's whole
+  /// share, because memory is read fastest in long stretches; with many they are no larger than the
+  /// sixteen panels that share a pass over the activations (`TURN_PANELS`).
   private func pieces(
-    of products: [Product], _ activations: Activations, threadCount: Int
+    of products: [Product], threadCount: Int
   ) -> [(product: Int, panels: Range<Int>)] {
     var pieces: [(product: Int, panels: Range<Int>)] = []
     var panelsLeft = products.reduce(0) { $0 + $1.weights.geometry.panelCount }
     for (index, product) in products.enumerated() {
-      precondition(activations.serves(product.weights, kernels: self))
-      let geometry = product.weights.geometry
-      let tokenCount = product.rows(of: activations).count
-      let panelWork = geometry.paddedColumns * (4 + tokenCount)
-      let smallest = max(2, (1 << 15) / panelWork)
+      let weights = product.weights
+      precondition(product.activations.serves(weights, kernels: self))
+      let (geometry, tokenCount) = (weights.geometry, product.rows.count)
       let isStreamed = tokenGroup(for: tokenCount) == tokenCount
+      let tile = isStreamed ? 1 : 2
+      let panelWork = geometry.paddedColumns * (weights.encoding.elementBits + tokenCount)
+      let smallest = max(tile, (1 << 15) / panelWork)
       var first = 0
       while first < geometry.panelCount {
         let share =
-          isStreamed ? panelsLeft / (2 * threadCount) : min(16, panelsLeft / (4 * threadCount))
-        let end = min(first + max(smallest, share / 2 * 2), geometry.panelCount)
+          isStreamed ? panelsLeft / threadCount : min(16, panelsLeft / (4 * threadCount))
+        let end = min(first + max(smallest, share / tile * tile), geometry.panelCount)
         pieces.append((index, first..<end))
         panelsLeft -= end - first
         first = end
@@ -224,11 +221,9 @@ extension Kernels {
   }
 
   /// Panels of one product, by the scalar reference.
-  private static func multiply(
-    _ product: Product, _ activations: Activations, panels: Range<Int>
-  ) {
-    let weights = product.weights
-    for token in product.rows(of: activations) {
+  private static func multiply(_ product: Product, panels: Range<Int>) {
+    let (weights, activations) = (product.weights, product.activations)
+    for token in product.rows {
       for row in panels.lowerBound * 16..<panels.upperBound * 16 {
         product.output[token * product.outputStride + row] =
           activations.isQuantized
@@ -243,13 +238,13 @@ extension Kernels {
   /// Products of `weights` with every token of `activations`:
   /// `output[t · outputStride + n]` for all `paddedRows` rows n.
   ///
-  /// - Precondition: as for ``multiply(_:_:pool:)``; `outputStride >= paddedRows`.
+  /// - Precondition: as for ``Product`` and ``multiply(_:pool:)``.
   public func multiply(
     _ weights: WeightMatrix, _ activations: Activations, output: UnsafeMutablePointer<Float>,
     outputStride: Int, pool: WorkerPool
   ) {
     multiply(
-      [Product(weights, output: output, outputStride: outputStride)], activations, pool: pool)
+      [Product(weights, activations, output: output, outputStride: outputStride)], pool: pool)
   }
 }
 

@@ -2,15 +2,23 @@ import CKernels
 import Glibc
 import Synchronization
 
+/// What a parallel loop does with each index. Threads call it without counting references to it, for
+/// which they would wait for each other: its caller keeps it until all indices are done.
+final class LoopBody {
+  let call: (Int) -> Void
+
+  init(_ call: @escaping (Int) -> Void) { self.call = call }
+}
+
 /// The one parallel loop that a ``WorkerPool`` runs at a time, and how its threads wait.
 ///
-/// `claims` holds the loop's number in its upper half and the next unclaimed index in its lower
-/// half. A thread claims an index by a compare-exchange of the whole word, so one that slept through
+/// `claims` holds the loop's number in its upper half and in its lower half how many indices nobody has
+/// claimed. A thread claims an index by a compare-exchange of the whole word, so one that slept through
 /// the end of a loop can never take an index of the next one, and an index that it did claim keeps
-/// the loop, hence `body`, alive until it has been counted in `remaining`.
+/// the loop, hence `count` and `body`, alive until it has been counted in `remaining`.
 final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the condition variables
   private let claims = Atomic<UInt64>(0)
-  private let count = Atomic<UInt64>(0)
+  private let count = Atomic<Int>(0)
   private let body = Atomic<UnsafeRawPointer?>(nil)
   private let remaining = Atomic<Int>(0)
 
@@ -49,24 +57,21 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
   func release() { reserved.store(false, ordering: .releasing) }
 
   /// Publishes a loop, takes part in it and returns when every index has been done.
-  func run(_ count: Int, _ body: UnsafePointer<(Int) -> Void>) {
-    precondition(count < 0xFFFF_FFFF)
-    // Closes the last loop first: a thread still looking at it must not take the new count for its
-    // own and claim one index more. Whoever sees the new count sees that the loop is closed.
+  func run(_ count: Int, _ body: LoopBody) {
     let last = claims.load(ordering: .relaxed) >> 32
-    claims.store(last << 32 | 0xFFFF_FFFF, ordering: .sequentiallyConsistent)
     remaining.store(count, ordering: .relaxed)
-    self.count.store(UInt64(count), ordering: .releasing)
-    self.body.store(UnsafeRawPointer(body), ordering: .releasing)
-    let loop = (last &+ 1) & 0xFFFF_FFFF
-    claims.store(loop << 32, ordering: .sequentiallyConsistent)
+    self.count.store(count, ordering: .relaxed)
+    self.body.store(Unmanaged.passUnretained(body).toOpaque(), ordering: .relaxed)
+    let word = ((last &+ 1) & 0xFFFF_FFFF) << 32 | UInt64(count)
+    claims.store(word, ordering: .sequentiallyConsistent)
     if sleepingWorkers.load(ordering: .sequentiallyConsistent) > 0 {
       pthread_mutex_lock(mutex)
       pthread_cond_broadcast(workersWake)
       pthread_mutex_unlock(mutex)
     }
-    work(on: UInt32(truncatingIfNeeded: loop))
+    work(from: word)
     awaitCompletion()
+    withExtendedLifetime(body) {}
   }
 
   /// Ends ``serve()`` of every thread.
@@ -79,35 +84,40 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
 
   /// The life of a worker: one loop after another until ``stop()``.
   func serve() {
-    var seen: UInt32 = 0
-    while let loop = nextLoop(after: seen) {
-      work(on: loop)
-      seen = loop
+    var seen: UInt64 = 0
+    while let word = nextLoop(after: seen) {
+      work(from: word)
+      seen = word
     }
   }
 
   /// Claims and runs indices of a loop until none is left.
-  private func work(on loop: UInt32) {
-    while true {
-      let word = claims.load(ordering: .acquiring)
-      let index = word & 0xFFFF_FFFF
-      // Body and count may be the next loop's already; then this one is closed and the exchange fails.
-      let body = self.body.load(ordering: .acquiring)
-      guard word >> 32 == UInt64(loop), index < count.load(ordering: .acquiring) else { return }
-      guard
-        claims.compareExchange(expected: word, desired: word + 1, ordering: .acquiring).exchanged
-      else { continue }
-      call(body!.assumingMemoryBound(to: ((Int) -> Void).self), Int(index))
-      finishOne()
+  ///
+  /// Whoever touches the shared words waits for the thread that touched them last: a claim begins with
+  /// a guess, and what is done is counted once.
+  ///
+  /// - Parameter word: what `claims` was when the loop was seen.
+  private func work(from word: UInt64) {
+    let loop = word >> 32
+    var (word, done) = (word, 0)
+    while word >> 32 == loop, word & 0xFFFF_FFFF > 0 {
+      let (isClaimed, found) = claims.compareExchange(
+        expected: word, desired: word - 1, ordering: .acquiring)
+      if isClaimed {
+        let index = count.load(ordering: .relaxed) - Int(word & 0xFFFF_FFFF)
+        Unmanaged<LoopBody>.fromOpaque(body.load(ordering: .relaxed)!)
+          ._withUnsafeGuaranteedRef { $0.call(index) }
+        done += 1
+        word -= 1
+      } else {
+        word = found
+      }
     }
+    if done > 0 { finish(done) }
   }
 
-  /// Not inlined, so that the closure's retain and release both lie before ``finishOne()``.
-  @inline(never)
-  private func call(_ body: UnsafePointer<(Int) -> Void>, _ index: Int) { body.pointee(index) }
-
-  private func finishOne() {
-    let left = remaining.subtract(1, ordering: .sequentiallyConsistent).newValue
+  private func finish(_ done: Int) {
+    let left = remaining.subtract(done, ordering: .sequentiallyConsistent).newValue
     guard left == 0, callerSleeps.load(ordering: .sequentiallyConsistent) else { return }
     pthread_mutex_lock(mutex)
     pthread_cond_signal(callerWakes)
@@ -128,14 +138,11 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
     pthread_mutex_unlock(mutex)
   }
 
-  /// Waits for a loop other than `seen`; nil when the pool stops.
-  private func nextLoop(after seen: UInt32) -> UInt32? {
-    func current() -> UInt32 {
-      UInt32(truncatingIfNeeded: claims.load(ordering: .sequentiallyConsistent) >> 32)
-    }
+  /// Waits for another loop than that of `seen`, a word of `claims`; nil when the pool stops.
+  private func nextLoop(after seen: UInt64) -> UInt64? {
     for _ in 0..<Self.spins {
-      let loop = current()
-      if loop != seen { return loop }
+      let word = claims.load(ordering: .sequentiallyConsistent)
+      if word >> 32 != seen >> 32 { return word }
       ck_pause()
     }
     pthread_mutex_lock(mutex)
@@ -144,8 +151,8 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
     defer { sleepingWorkers.subtract(1, ordering: .sequentiallyConsistent) }
     while true {
       if stopping.load(ordering: .sequentiallyConsistent) { return nil }
-      let loop = current()
-      if loop != seen { return loop }
+      let word = claims.load(ordering: .sequentiallyConsistent)
+      if word >> 32 != seen >> 32 { return word }
       pthread_cond_wait(workersWake, mutex)
     }
   }

@@ -39,9 +39,7 @@ public final class WorkerPool: Sendable {
       if count > 0 { for index in 0..<count { body(index) } }
       return
     }
-    withoutActuallyEscaping(body) { body in
-      withUnsafePointer(to: body) { state.run(count, $0) }
-    }
+    withoutActuallyEscaping(body) { state.run(count, LoopBody($0)) }
     state.release()
   }
 

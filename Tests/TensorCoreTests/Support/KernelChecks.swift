@@ -220,8 +220,8 @@ struct KernelChecks {
     let output = guardedFloats(total * stride)
     kernels.multiply(
       zip(matrices, batches).map {
-        .init($0, batch: $1, output: output.floats, outputStride: stride)
-      }, activations, pool: pool)
+        .init($0, activations, batch: $1, output: output.floats, outputStride: stride)
+      }, pool: pool)
     for (matrix, batch) in zip(matrices, batches) {
       let gathered = batch.flatMap { row in
         input[source[row] * columns..<(source[row] + 1) * columns]
