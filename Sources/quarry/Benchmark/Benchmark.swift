@@ -4,8 +4,8 @@ import TensorCore
 import Tokenization
 
 /// Measures how fast a model runs beside what the machine could do at best: before and after every
-/// run of the model comes a measurement of the ceiling that binds it, so that what else happens on
-/// the machine moves both.
+/// run of the model, or every decoded token, comes a measurement of the ceiling that binds it, so that
+/// what else happens on the machine moves both.
 struct Benchmark {
   let model: Model
   let repetitions: Int
@@ -60,12 +60,22 @@ struct Benchmark {
     let positions = Double(prompt.count) + Double(Self.decodedTokens + 1) / 2
     let byteCount = workload.decodedByteCount(positions: positions)
     session.reset()
-    return try measure(.decode, tokens: Self.decodedTokens, depth: depth) {
+    var generator: Generator?
+    var left = 0
+    let pairs = try PairedRates(repetitions, parts: Self.decodedTokens) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
     } run: {
-      // The session still has the prompt of the run before; the first token is not timed.
-      try complete(prompt, Self.decodedTokens + 1, in: session).decodeRate
+      if left == 0 {
+        // The session still has the prompt of the run before; the first token is not timed.
+        generator = try begin(prompt, Self.decodedTokens + 1, in: session)
+        try Self.chooseToken(&generator!)
+        left = Self.decodedTokens
+      }
+      left -= 1
+      return try Self.rate { try Self.chooseToken(&generator!) }
     }
+    return BenchmarkFigure(
+      phase: .decode, tokens: Self.decodedTokens, depth: depth, sequences: 1, pairs: pairs)
   }
 
   /// The attention of a prompt of `count` tokens, and nothing else; the ceiling is float32
@@ -94,22 +104,27 @@ struct Benchmark {
         cacheType: cacheType)
     }
     let byteCount = workload.decodedByteCount(positions: 0)
-    let pairs = try PairedRates(repetitions) {
+    let steps = max(1, min(limit, model.configuration.contextLength) - 1)
+    var next: [TokenID] = []
+    func step() throws {
+      if Interrupt.isRequested { throw CancellationError() }
+      let errors = batch.run(zip(sessions, next).map { .init($0, tokens: [$1]) }) {
+        next[$0] = TokenID(Self.largest($2))
+      }
+      if let error = errors.compactMap({ $0 }).first { throw error }
+    }
+    var left = 0
+    let pairs = try PairedRates(repetitions, parts: steps) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
     } run: {
-      for session in sessions { session.reset() }
-      var next = (0..<count).map { TokenID($0 % model.configuration.vocabularySize) }
-      let steps = min(limit, model.configuration.contextLength) - 1
-      var start = ContinuousClock.now
-      for step in 0...steps {
-        if Interrupt.isRequested { throw CancellationError() }
-        if step == 1 { start = .now }  // the first step makes room
-        let errors = batch.run(zip(sessions, next).map { .init($0, tokens: [$1]) }) {
-          next[$0] = TokenID(Self.largest($2))
-        }
-        if let error = errors.compactMap({ $0 }).first { throw error }
+      if left == 0 {
+        for session in sessions { session.reset() }
+        next = (0..<count).map { TokenID($0 % model.configuration.vocabularySize) }
+        try step()  // makes room
+        left = steps
       }
-      return Double(count * steps) / ((ContinuousClock.now - start) / .seconds(1))
+      left -= 1
+      return Double(count) * (try Self.rate(step))
     }
     return BenchmarkFigure(
       phase: .decode, tokens: Self.decodedTokens, depth: 0, sequences: count, pairs: pairs)
@@ -133,16 +148,40 @@ struct Benchmark {
   private func complete(
     _ prompt: [TokenID], _ count: Int, in session: Session
   ) throws -> GenerationSummary {
-    var options = GenerationOptions()
-    options.maxTokens = count
-    var generator = try Generator(
-      session: session, prompt: prompt, options: options, stopTokens: [], keepsPromptState: false)
+    var generator = try begin(prompt, count, in: session)
     while let event = try generator.next() {
       guard case .finished(let summary) = event else { continue }
       if summary.finishReason == .cancelled { throw CancellationError() }
       return summary
     }
     preconditionFailure("a generator ends with .finished")
+  }
+
+  private func begin(
+    _ prompt: [TokenID], _ count: Int, in session: Session
+  ) throws -> Generator {
+    var options = GenerationOptions()
+    options.maxTokens = count
+    return try Generator(
+      session: session, prompt: prompt, options: options, stopTokens: [], keepsPromptState: false)
+  }
+
+  /// One of the tokens that a generator has still to choose.
+  private static func chooseToken(_ generator: inout Generator) throws {
+    while true {
+      switch try generator.next() {
+      case .token: return
+      case .text: continue
+      case .finished, nil: throw CancellationError()
+      }
+    }
+  }
+
+  /// How often a second something can be done.
+  private static func rate(_ work: () throws -> Void) rethrows -> Double {
+    let start = ContinuousClock.now
+    try work()
+    return .seconds(1) / (ContinuousClock.now - start)
   }
 
   /// Which tokens does not matter, as long as they are not all the same.

@@ -3,34 +3,51 @@ import JSON
 /// Rates of a workload between those of the ceiling that binds it, in turns: ceiling, workload,
 /// ceiling and so on. Whatever slows the machine down for a while slows both.
 struct PairedRates {
-  /// Of every run of the workload.
-  let runs: [Double]
-  /// In the same unit, before every run and after the last; empty where there is nothing to measure
-  /// it with.
-  let ceilings: [Double]
-
-  /// Runs the workload once more than that, the first time to fill caches and allocate what stays.
-  init(_ repetitions: Int, ceiling: () -> Double?, run: () throws -> Double) rethrows {
-    _ = try run()
-    var runs: [Double] = []
-    var ceilings = [ceiling()]
-    for _ in 0..<repetitions {
-      runs.append(try run())
-      ceilings.append(ceiling())
-    }
-    self.runs = runs
-    self.ceilings = ceilings.compactMap { $0 }
+  /// A run of the workload and what it could have been.
+  struct Run {
+    let rate: Double
+    /// In the same unit; nil where there is nothing to measure it with.
+    let ceiling: Double?
   }
 
-  var median: Double { Self.median(runs) }
+  let runs: [Run]
 
-  var ceiling: Double? { ceilings.isEmpty ? nil : Self.median(ceilings) }
+  /// Runs the workload once more than that, the first time to fill caches and allocate what stays.
+  ///
+  /// - Parameters:
+  ///   - parts: into which a run is cut, with a measurement of the ceiling before and after each: where
+  ///     the speed of memory changes within a tenth of a second, only short pieces see the same.
+  ///   - run: one part, of the same amount of work; its rate.
+  init(
+    _ repetitions: Int, parts: Int = 1, ceiling: () -> Double?, run: () throws -> Double
+  ) rethrows {
+    for _ in 0..<parts { _ = try run() }
+    var before = ceiling()
+    runs = try (0..<repetitions).map { _ in
+      var (seconds, ceilingSeconds) = (0.0, before.map { _ in 0.0 })
+      for _ in 0..<parts {
+        seconds += 1 / (try run())
+        let after = ceiling()
+        if let before, let after { ceilingSeconds! += 2 / (before + after) }
+        before = after
+      }
+      return Run(
+        rate: Double(parts) / seconds, ceiling: ceilingSeconds.map { Double(parts) / $0 })
+    }
+  }
+
+  /// Of the runs' rates.
+  var median: Double { Self.median(runs.map(\.rate)) }
+
+  var ceiling: Double? {
+    let ceilings = runs.compactMap(\.ceiling)
+    return ceilings.isEmpty ? nil : Self.median(ceilings)
+  }
 
   /// The median share of the ceiling measured around a run, and the range of all.
   var share: (median: Double, range: ClosedRange<Double>)? {
-    if ceilings.isEmpty { return nil }
-    let shares = runs.indices.map { 2 * runs[$0] / (ceilings[$0] + ceilings[$0 + 1]) }
-    return (Self.median(shares), shares.min()!...shares.max()!)
+    let shares = runs.compactMap { run in run.ceiling.map { run.rate / $0 } }
+    return shares.isEmpty ? nil : (Self.median(shares), shares.min()!...shares.max()!)
   }
 
   /// Not of an empty array.
@@ -48,7 +65,7 @@ extension PairedRates {
     let share = share
     return [
       (unit, .double(median)),
-      ("runs", .array(runs.map { .double($0) })),
+      ("runs", .array(runs.map { .double($0.rate) })),
       ("ceiling_\(unit)", ceiling.map { .double($0) } ?? .null),
       ("share_of_ceiling", share.map { .double($0.median) } ?? .null),
       (

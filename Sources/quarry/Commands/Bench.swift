@@ -12,10 +12,10 @@ struct Bench: ParsableCommand {
     discussion: """
       Prefill is reading a prompt, decode is choosing tokens one by one; both are whole: attention, \
       norms, output projection and sampling are inside the time. Two ceilings are measured in the same \
-      run, before and after every repetition: int8 operations per second for prefill (two for each \
-      weight of the linear layers), reading memory for decode (the bytes that a token reads; for several \
-      sequences at once, those of one). Attention alone is measured beside float32 multiply-adds. The \
-      share is the median of the repetitions' shares.
+      run, before and after every prompt and every decoded token: int8 operations per second for prefill \
+      (two for each weight of the linear layers), reading memory for decode (the bytes that a token \
+      reads; for several sequences at once, those of one). Attention alone is measured beside float32 \
+      multiply-adds. The share is the median of the repetitions' shares.
 
       A shape or a config.json gets random weights in memory; nothing is downloaded or quantized.
 
