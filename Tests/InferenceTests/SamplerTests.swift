@@ -13,10 +13,7 @@ import Testing
     options.topK = topK
     options.topP = topP
     options.minP = minP
-    var logits = logits
-    return try logits.withUnsafeMutableBufferPointer {
-      try Sampler(options).sample($0, draw: draw)
-    }
+    return try logits.withUnsafeBufferPointer { try Sampler(options).sample($0, draw: draw) }
   }
 
   /// The ids that some draw reaches.

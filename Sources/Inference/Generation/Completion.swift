@@ -94,15 +94,7 @@ public struct Completion {
     from logits: UnsafeBufferPointer<Float>
   ) throws(InferenceError) -> Choice {
     precondition(finishReason == nil)
-    var processed = Array(logits)
-    let token = try processed.withUnsafeMutableBufferPointer {
-      logits throws(InferenceError) in
-      for processor in processors { processor.process(logits, history: history) }
-      return try sampler.sample(
-        logits,
-        draw: Philox.draw(
-          seed: options.seed, choice: options.choice, position: UInt64(tokens.count)))
-    }
+    let token = try sample(logits)
     tokens.append(token)
     history.append(token)
     // Minimum length masks stop tokens, so one that is chosen ends the completion.
@@ -110,6 +102,21 @@ public struct Completion {
     return Choice(
       token: token, text: isStopToken ? finish(.stop) : text(of: token), isStopToken: isStopToken,
       logprobs: options.logprobs.map { TokenLogprobs(token, top: $0, logits: logits) })
+  }
+
+  /// A token drawn from what the processors make of the logits.
+  private func sample(
+    _ logits: UnsafeBufferPointer<Float>
+  ) throws(InferenceError) -> TokenID {
+    func draw() -> Double {
+      Philox.draw(seed: options.seed, choice: options.choice, position: UInt64(tokens.count))
+    }
+    if processors.isEmpty { return try sampler.sample(logits, draw: draw()) }
+    var processed = Array(logits)
+    return try processed.withUnsafeMutableBufferPointer { logits throws(InferenceError) in
+      for processor in processors { processor.process(logits, history: history) }
+      return try sampler.sample(UnsafeBufferPointer(logits), draw: draw())
+    }
   }
 
   /// Ends the completion; returns the text that was held back.

@@ -21,11 +21,12 @@ struct Sampler {
   /// - Parameter draw: in [0, 1); see ``Philox/draw(seed:choice:position:)``.
   /// - Throws: ``InferenceError/noCandidates`` when every logit is −infinity.
   func sample(
-    _ logits: UnsafeMutableBufferPointer<Float>, draw: @autoclosure () -> Double
+    _ logits: UnsafeBufferPointer<Float>, draw: @autoclosure () -> Double
   ) throws(InferenceError) -> TokenID {
     if temperature == 0 {
-      let best = logits.indices.reduce(0) { logits[$1] > logits[$0] ? $1 : $0 }
-      if logits[best] == -.infinity { throw .noCandidates }
+      var (best, largest) = (0, logits[0])
+      for id in logits.indices where logits[id] > largest { (best, largest) = (id, logits[id]) }
+      if largest == -.infinity { throw .noCandidates }
       return TokenID(best)
     }
     let ordered = candidates(logits)
@@ -57,7 +58,7 @@ struct Sampler {
 
   /// The candidates that top-k keeps, in order.
   private func candidates(
-    _ logits: UnsafeMutableBufferPointer<Float>
+    _ logits: UnsafeBufferPointer<Float>
   ) -> [(logit: Float, id: TokenID)] {
     let limit = topK > 0 ? min(topK, logits.count) : logits.count
     var keys: [UInt64]

@@ -115,9 +115,11 @@ struct Decoder: Sendable {
       compute.apply(norm, to: workspace.hidden[rows[index]], into: workspace.normalized[index])
     }
     if logitsScaling == 1 { return }
-    compute.pool.parallelFor(compute.tokenCount) { token in
+    for token in 0..<compute.tokenCount {
       let row = logits[token]
-      for id in 0..<output.weight.geometry.rows { row[id] /= logitsScaling }
+      compute.pool.parallelRanges(output.weight.geometry.rows, minimum: 1 << 13) { ids in
+        for id in ids { row[id] /= logitsScaling }
+      }
     }
   }
 
