@@ -132,10 +132,10 @@ extension Kernels {
     fileprivate let outputStride: Int
 
     /// - Parameters:
-    ///   - activations: as they are loaded when the product is computed.
+    ///   - activations: loaded; they stay as they are until the product is computed.
     ///   - batch: which of the activations' batches it takes; nil where there is one.
     ///   - output: receives row n of token t at `t · outputStride + n`, for all `paddedRows` rows.
-    /// - Precondition: `outputStride >= paddedRows`; `activations` are loaded for these weights, or
+    /// - Precondition: `outputStride >= paddedRows`; `activations` were loaded for these weights, or
     ///   for a matrix of the same width, block size and column scales.
     public init(
       _ weights: WeightMatrix, _ activations: Activations, batch: Range<Int>? = nil,
