@@ -1,8 +1,8 @@
 /// Threads that share the iterations of one parallel loop after another.
 ///
-/// The threads live as long as the pool. Between loops they look for work for some microseconds and
-/// then block, so an idle pool costs nothing. The caller of a loop takes part in it and waits for
-/// iterations, not for threads: a worker that wakes up late delays nobody.
+/// The threads live as long as the pool. Between loops they look for work for a fraction of a
+/// millisecond and then block, so an idle pool costs nothing. The caller of a loop takes part in it
+/// and waits for iterations, not for threads: a worker that wakes up late delays nobody.
 ///
 /// Any thread may call ``parallelFor(_:_:)`` at any time. While one loop runs, another one, nested
 /// in its body or begun by another thread, runs on its own caller alone.

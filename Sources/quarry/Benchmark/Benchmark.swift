@@ -61,18 +61,14 @@ struct Benchmark {
     let byteCount = workload.decodedByteCount(positions: positions)
     session.reset()
     var generator: Generator?
-    var left = 0
     let pairs = try PairedRates(repetitions, parts: Self.decodedTokens) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
+    } begin: {
+      // The session still has the prompt of the run before; the first token is not timed.
+      generator = try begin(prompt, Self.decodedTokens + 1, in: session)
+      try Self.chooseToken(&generator!)
     } run: {
-      if left == 0 {
-        // The session still has the prompt of the run before; the first token is not timed.
-        generator = try begin(prompt, Self.decodedTokens + 1, in: session)
-        try Self.chooseToken(&generator!)
-        left = Self.decodedTokens
-      }
-      left -= 1
-      return try Self.rate { try Self.chooseToken(&generator!) }
+      try Self.rate { try Self.chooseToken(&generator!) }
     }
     return BenchmarkFigure(
       phase: .decode, tokens: Self.decodedTokens, depth: depth, sequences: 1, pairs: pairs)
@@ -113,18 +109,14 @@ struct Benchmark {
       }
       if let error = errors.compactMap({ $0 }).first { throw error }
     }
-    var left = 0
     let pairs = try PairedRates(repetitions, parts: steps) {
       probe.bytesPerSecond(pool: model.pool) / byteCount
+    } begin: {
+      for session in sessions { session.reset() }
+      next = (0..<count).map { TokenID($0 % model.configuration.vocabularySize) }
+      try step()  // makes room
     } run: {
-      if left == 0 {
-        for session in sessions { session.reset() }
-        next = (0..<count).map { TokenID($0 % model.configuration.vocabularySize) }
-        try step()  // makes room
-        left = steps
-      }
-      left -= 1
-      return Double(count) * (try Self.rate(step))
+      Double(count) * (try Self.rate(step))
     }
     return BenchmarkFigure(
       phase: .decode, tokens: Self.decodedTokens, depth: 0, sequences: count, pairs: pairs)

@@ -17,13 +17,17 @@ struct PairedRates {
   /// - Parameters:
   ///   - parts: into which a run is cut, with a measurement of the ceiling before and after each: where
   ///     the speed of memory changes within a tenth of a second, only short pieces see the same.
+  ///   - begin: what comes before a run and is no part of it.
   ///   - run: one part, of the same amount of work; its rate.
   init(
-    _ repetitions: Int, parts: Int = 1, ceiling: () -> Double?, run: () throws -> Double
+    _ repetitions: Int, parts: Int = 1, ceiling: () -> Double?, begin: () throws -> Void = {},
+    run: () throws -> Double
   ) rethrows {
+    try begin()
     for _ in 0..<parts { _ = try run() }
-    var before = ceiling()
     runs = try (0..<repetitions).map { _ in
+      try begin()
+      var before = ceiling()
       var (seconds, ceilingSeconds) = (0.0, before.map { _ in 0.0 })
       for _ in 0..<parts {
         seconds += 1 / (try run())
