@@ -38,9 +38,9 @@ struct ModelShape: Sendable, Equatable {
   }
 
   var paddedHeadSize: Int { padded(headSize) }
-  /// The most input features of any linear layer.
+  /// The most input features of any linear layer but an MLP's down.
   var maximumColumns: Int {
-    max(hiddenSize, intermediateSize, headCount * headSize, mamba?.innerSize ?? 0)
+    max(hiddenSize, headCount * headSize, mamba?.innerSize ?? 0)
   }
 
   /// The shape with one layer of each kind that there is.

@@ -8,10 +8,14 @@ import Testing
 
 /// Mixtures of experts, against the formula applied token by token.
 @Suite struct ExpertTests {
-  private static let (count, used, hidden, inner) = (7, 3, 40, 24)
+  private static let (count, used, hidden) = (7, 3, 40)
+  /// Features; in the panels of 24, rows of gate and up meet.
+  private static let inner = 24
 
   /// Random experts; two of them have equal rows in the router, so that their logits are equal.
-  private static func experts(_ encoding: BlockEncoding, seed: UInt64) -> Experts {
+  private static func experts(
+    _ encoding: BlockEncoding, inner: Int = inner, seed: UInt64
+  ) -> Experts {
     var random = SplitMix64(seed: seed)
     let rows = (0..<count).map { _ in (0..<hidden).map { _ in random.normal() } }
     func matrices(_ rows: Int, _ columns: Int) -> [WeightMatrix] {
@@ -54,6 +58,7 @@ import Testing
     var sum: [Float]?
     for (expert, weight) in zip(chosen, weights).sorted(by: { $0.0 < $1.0 }) {
       let both = try product(experts.gateUp[expert], input, kernels)
+      let inner = experts.intermediateSize
       let gated = (0..<inner).map { Reference.silu(both[$0]) * both[inner + $0] }
       let result = try product(experts.down[expert], gated, kernels)
       sum =
@@ -65,15 +70,21 @@ import Testing
 
   @Test(arguments: [BlockEncoding.f32, .q4b16, .q8b32], [InstructionSet.scalar, .supported.last!])
   func everyTokenGetsItsExperts(encoding: BlockEncoding, instructionSet: InstructionSet) throws {
-    let kernels = Kernels(instructionSet)
-    let experts = Self.experts(encoding, seed: 3)
+    for inner in [Self.inner, 48] {
+      try everyTokenGetsItsExperts(
+        Self.experts(encoding, inner: inner, seed: 3), Kernels(instructionSet))
+    }
+  }
+
+  private func everyTokenGetsItsExperts(_ experts: Experts, _ kernels: Kernels) throws {
     var random = SplitMix64(seed: 9)
     let input = (0..<23).map { _ in (0..<Self.hidden).map { _ in random.normal() } }
     let expected = try input.map { try Self.expected(experts, $0, kernels) }
     let shape = try ModelShape(
       TinyModel([
         "model_type": "granitemoe", "num_local_experts": .integer(Self.count),
-        "num_experts_per_tok": .integer(Self.used), "intermediate_size": .integer(Self.inner),
+        "num_experts_per_tok": .integer(Self.used),
+        "intermediate_size": .integer(experts.intermediateSize),
       ]).configuration)
     for (threads, cut) in [(1, 23), (2, 1), (3, 5), (2, 22)] {
       let workspace = Workspace(shape: shape, tokenCapacity: cut)
@@ -87,7 +98,7 @@ import Testing
           tokenCount: some.count)
         try FeedForward(mlp: nil, experts: experts).apply(
           to: workspace.normalized, workspace: workspace, compute: compute,
-          into: workspace.branch, preparing: { _ in })
+          into: workspace.branch, preparing: { _ in }, finishing: { _, _ in })
         for token in some.indices {
           let found = Array(
             UnsafeBufferPointer(start: workspace.branch[token], count: Self.hidden))
@@ -129,9 +140,14 @@ import Testing
       tokenCount: tokenCount)
     func results(_ layer: FeedForward) throws -> [[Float]] {
       let workspace = Workspace(shape: shape, tokenCapacity: tokenCount)
+      let sums = workspace.hidden
       try layer.apply(
-        to: workspace.normalized, workspace: workspace, compute: compute, into: workspace.branch
-      ) { workspace.normalized[$0].update(from: input[$0], count: Self.hidden) }
+        to: workspace.normalized, workspace: workspace, compute: compute, into: workspace.branch,
+        preparing: { workspace.normalized[$0].update(from: input[$0], count: Self.hidden) },
+        finishing: { token, rows in for row in rows { sums[token][row] += 1 } })
+      for token in 0..<tokenCount {
+        #expect((0..<Self.hidden).allSatisfy { sums[token][$0] == 1 }, "finished once each")
+      }
       return (0..<tokenCount).map {
         Array(UnsafeBufferPointer(start: workspace.branch[$0], count: Self.hidden))
       }
@@ -172,7 +188,7 @@ import Testing
     }
     try FeedForward(mlp: nil, experts: experts).apply(
       to: workspace.normalized, workspace: workspace, compute: compute, into: workspace.branch,
-      preparing: { _ in })
+      preparing: { _ in }, finishing: { _, _ in })
     #expect(seen[.mlp] == [-1: input])
     var routed: [Int: [[Float]]] = [:]
     for token in input {

@@ -81,6 +81,9 @@ struct KernelCheck: Sendable, CustomTestStringConvertible {
         KernelCheck(testDescription: "batches of \(product)") {
           try $0.batches(encoding, precision: precision)
         },
+        KernelCheck(testDescription: "groups of \(product)") {
+          try $0.groups(encoding, precision: precision)
+        },
       ]
     }
     + CacheType.allCases.flatMap { type in

@@ -99,11 +99,12 @@ typedef struct {
   /// full tile.
   int32_t stream_tokens, token_group, tile_columns;
 
-  /// Quantizes the `columns` values of one of `tokens` tokens into its places in `codes`, `scales` and
-  /// `starts`, which are laid out as `ck_activations` says. False if a value is not finite.
+  /// Quantizes columns `begin ..< end`, whole blocks of the `padded_columns`, of one of `tokens` tokens
+  /// into its places in `codes`, `scales` and `starts`, which are laid out as `ck_activations` says;
+  /// those from `columns` on are zeros. False if a value is not finite.
   bool (*quantize)(const float *input, const float *column_scales, int64_t columns,
-                   int64_t padded_columns, int32_t block_size, int64_t token, int64_t tokens,
-                   int8_t *codes, float *scales, int32_t *starts);
+                   int64_t padded_columns, int64_t begin, int64_t end, int32_t block_size,
+                   int64_t token, int64_t tokens, int8_t *codes, float *scales, int32_t *starts);
 
   /// Products of panels `first ..< last` of a quantized matrix with int8 activations; output row
   /// `r` of token `t` is `output[t * output_stride + r]`.

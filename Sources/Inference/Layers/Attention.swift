@@ -30,11 +30,14 @@ struct Attention: Sendable {
   /// `output(softmax(q kᵀ · scale) v)` for every token of the segments; their keys and values enter
   /// the caches. The workspace holds the rotary angles of their positions.
   ///
-  /// - Parameter prepare: computes a row of the input.
+  /// - Parameters:
+  ///   - prepare: computes a row of the input.
+  ///   - finish: what is done with results.
   /// - Throws: ``PassFailure``.
   func apply(
     to input: Rows, layer: Int, segments: [Segment], plan: AttentionPlan, workspace: Workspace,
-    compute: Compute, into result: Rows, preparing prepare: @escaping (_ token: Int) -> Void
+    compute: Compute, into result: Rows, preparing prepare: @escaping (_ token: Int) -> Void,
+    finishing finish: RowFinish?
   ) throws(PassFailure) {
     let key: Rows
     let value: Rows
@@ -60,7 +63,7 @@ struct Attention: Sendable {
     if padded(headSize) != headSize { removePadding(of: workspace.context, compute: compute) }
     try compute.apply(
       [(output, result)], to: workspace.context, .attentionOutput,
-      activations: workspace.activations)
+      activations: workspace.activations, finishing: finish)
   }
 
   /// Turns queries and keys by their positions; keys and values enter the cache.

@@ -31,24 +31,27 @@ struct DecoderLayer: Sendable {
   ) throws(PassFailure) {
     let (hidden, normalized, branch) = (workspace.hidden, workspace.normalized, workspace.branch)
     let normalize = { compute.apply(inputNorm, to: hidden[$0], into: normalized[$0]) }
+    let hiddenSize = inputNorm.count
+    let add: RowFinish = { token, rows in
+      let (sum, terms) = (hidden[token], branch[token])
+      for feature in rows.lowerBound..<min(rows.upperBound, hiddenSize) {
+        sum[feature] += terms[feature] * residualMultiplier
+      }
+    }
     switch mixer {
     case .attention(let attention):
       try attention.apply(
         to: normalized, layer: place, segments: segments, plan: plan, workspace: workspace,
-        compute: compute, into: branch, preparing: normalize)
+        compute: compute, into: branch, preparing: normalize, finishing: add)
     case .mamba(let mamba):
       try mamba.apply(
         to: normalized, place: place, segments: segments, workspace: workspace, compute: compute,
-        into: branch, preparing: normalize)
+        into: branch, preparing: normalize, finishing: add)
     }
     try feedForward.apply(
-      to: normalized, workspace: workspace, compute: compute, into: branch
-    ) { token in
-      compute.add(
-        branch[token], times: residualMultiplier, to: hidden[token], count: inputNorm.count)
-      compute.apply(postAttentionNorm, to: hidden[token], into: normalized[token])
-    }
-    compute.add(branch, times: residualMultiplier, to: hidden, count: inputNorm.count)
+      to: normalized, workspace: workspace, compute: compute, into: branch,
+      preparing: { compute.apply(postAttentionNorm, to: hidden[$0], into: normalized[$0]) },
+      finishing: add)
   }
 }
 
@@ -85,14 +88,14 @@ struct Decoder: Sendable {
     for segment in segments { begin(segment, workspace: workspace, pool: compute.pool) }
     observe?(0, workspace.hidden)
     var (attentionPlace, mambaPlace) = (0, 0)
-    for (index, layer) in layers.enumerated() {
+    for index in layers.indices {
       let place: Int
-      switch layer.mixer {
+      switch layers[index].mixer {
       case .attention: (place, attentionPlace) = (attentionPlace, attentionPlace + 1)
       case .mamba: (place, mambaPlace) = (mambaPlace, mambaPlace + 1)
       }
       do throws(PassFailure) {
-        try layer.apply(
+        try layers[index].apply(
           to: segments, place: place, residualMultiplier: residualMultiplier, plan: plan,
           workspace: workspace, compute: compute)
       } catch {
@@ -110,17 +113,16 @@ struct Decoder: Sendable {
     of rows: [Int], workspace: Workspace, compute: Compute, into logits: Rows
   ) throws(PassFailure) {
     try compute.apply(
-      [(output, logits)], to: workspace.normalized, .output, activations: workspace.activations
-    ) { index in
-      compute.apply(norm, to: workspace.hidden[rows[index]], into: workspace.normalized[index])
-    }
-    if logitsScaling == 1 { return }
-    for token in 0..<compute.tokenCount {
-      let row = logits[token]
-      compute.pool.parallelRanges(output.weight.geometry.rows, minimum: 1 << 13) { ids in
-        for id in ids { row[id] /= logitsScaling }
-      }
-    }
+      [(output, logits)], to: workspace.normalized, .output, activations: workspace.activations,
+      preparing: { index in
+        compute.apply(norm, to: workspace.hidden[rows[index]], into: workspace.normalized[index])
+      },
+      finishing: logitsScaling == 1
+        ? nil
+        : { index, ids in
+          let row = logits[index]
+          for id in ids { row[id] /= logitsScaling }
+        })
   }
 
   /// Embeds the tokens of a segment, and the angles of their positions.

@@ -21,16 +21,16 @@ struct Experts: Sendable {
   func routerProduct(
     _ input: Rows, isObserved: Bool, workspace: Workspace, compute: Compute,
     preparing prepare: ((_ token: Int) -> Void)? = nil
-  ) throws(PassFailure) -> Kernels.Product {
+  ) throws(PassFailure) -> Kernels.ProductGroup {
     let scratch = workspace.experts!
     try compute.load(
       input, isObserved ? .mlp : nil, for: router, into: scratch.routed, preparing: prepare)
-    return .init(
-      router, scratch.routed, output: scratch.logits.pointer, outputStride: scratch.logits.stride)
+    return compute.product(
+      Linear(weight: router, bias: nil), scratch.routed, into: scratch.logits)
   }
 
-  /// Sends every token to the experts that the router's logits choose; their gate and up projections
-  /// stay in the workspace.
+  /// Sends every token to the experts that the router's logits choose; the features that these have
+  /// of it, silu(gate x) · up x, stay in the workspace.
   ///
   /// - Throws: ``PassFailure``.
   func project(_ input: Rows, workspace: Workspace, compute: Compute) throws(PassFailure) {
@@ -38,72 +38,136 @@ struct Experts: Sendable {
     scratch.routing.route(
       scratch.logits, tokenCount: compute.tokenCount, count: gateUp.count, used: usedCount,
       pool: compute.pool)
-    let products = try products(
-      gateUp, input, source: scratch.routing.tokens, .experts, scratch, compute, scratch.gateUp)
-    compute.kernels.multiply(products, pool: compute.pool)
-  }
-
-  /// The products of the down projections, whose results ``sum(workspace:compute:adding:into:)``
-  /// takes.
-  ///
-  /// - Throws: ``PassFailure``.
-  func downProducts(
-    workspace: Workspace, compute: Compute
-  ) throws(PassFailure) -> [Kernels.Product] {
-    let scratch = workspace.experts!
-    let gate = scratch.gateUp
-    let up = Rows(gate.pointer + intermediateSize, stride: gate.stride)
-    return try products(down, gate, source: nil, .expertDown, scratch, compute, scratch.output) {
-      compute.kernels.gatedSilu(
-        gate: gate[$0], up: up[$0], count: intermediateSize, output: gate[$0])
-    }
-  }
-
-  /// Products of every touched expert's matrix with its rows.
-  ///
-  /// - Parameters:
-  ///   - source: for every row that of `input`; nil for the same.
-  ///   - prepare: computes a row of the input.
-  private func products(
-    _ matrices: [WeightMatrix], _ input: Rows, source: [Int]?, _ kind: LinearInput,
-    _ scratch: ExpertWorkspace, _ compute: Compute, _ output: Rows,
-    preparing prepare: ((_ row: Int) -> Void)? = nil
-  ) throws(PassFailure) -> [Kernels.Product] {
-    let (routing, activations) = (scratch.routing, scratch.activations)
-    var prepare = prepare
-    if let observer = compute.observer {
-      if let prepare { compute.pool.parallelFor(routing.tokens.count, prepare) }
-      prepare = nil
-      let columns = matrices[0].geometry.columns
-      show(kind, input, source: source, scratch, columns: columns, to: observer)
-    }
+    let (routing, kernels, features) = (scratch.routing, compute.kernels, scratch.features)
+    show(
+      .experts, input, source: routing.tokens, scratch, compute,
+      columns: gateUp[0].geometry.columns)
     // The experts of a single token read the same row: it is prepared once.
-    let isShared = source != nil && compute.tokenCount == 1
+    let isShared = compute.tokenCount == 1
     do throws(NonFiniteActivation) {
-      try activations.load(
-        input.pointer, source: source, batches: isShared ? [0..<1] : routing.batches,
-        inputStride: input.stride,
-        for: matrices[0], precision: compute.precision, kernels: compute.kernels,
-        pool: compute.pool, preparing: prepare)
+      try scratch.activations.load(
+        input.pointer, source: routing.tokens, batches: isShared ? [0..<1] : routing.batches,
+        inputStride: input.stride, for: gateUp[0], precision: compute.precision,
+        kernels: kernels, pool: compute.pool)
     } catch {
       throw PassFailure(row: routing.tokens[error.token], reason: .activation)
     }
-    return zip(routing.experts, routing.batches).map { expert, rows in
-      isShared
-        ? .init(
-          matrices[expert], activations, output: output[rows.lowerBound],
-          outputStride: output.stride)
-        : .init(
-          matrices[expert], activations, batch: rows, output: output.pointer,
-          outputStride: output.stride)
+    features.begin(
+      tokenCount: routing.tokens.count, for: down[0], precision: compute.precision,
+      kernels: kernels)
+    let gate = scratch.gateUp
+    let activate = { (row: Int, batch: Range<Int>, columns: Range<Int>) in
+      compute.activate(gate[row], by: gate[row] + intermediateSize, rows: columns)
+      features.enter(
+        gate[row], columns: columns, token: row, of: batch, for: down[0], kernels: kernels)
+    }
+    let batches = routing.batches
+    func product(_ expert: Int, _ batch: Range<Int>, panels: Range<Int>? = nil) -> Kernels.Product {
+      Kernels.Product(
+        gateUp[expert], scratch.activations, batch: isShared ? nil : batch, panels: panels,
+        output: isShared ? gate[batch.lowerBound] : gate.pointer, outputStride: gate.stride)
+    }
+    // The thread that has computed gate and up goes on, unless some panel holds rows of both. Of a
+    // single token they are so few that threads had better go on reading weights.
+    guard intermediateSize % 16 == 0, compute.tokenCount > 1 else {
+      kernels.multiply(
+        zip(routing.experts, batches).map { .init(product($0, $1)) }, pool: compute.pool)
+      compute.pool.parallelRanges(batches.count, minimum: 16) { places in
+        for batch in batches[places] {
+          for row in batch { activate(row, batch, 0..<intermediateSize) }
+        }
+      }
+      return
+    }
+    let panelCount = intermediateSize / 16
+    let finish = { (rows: Range<Int>, expert: Int) in
+      for row in batches[expert] { activate(row, batches[expert], rows) }
+    }
+    let groups = zip(routing.experts, batches).map { expert, batch in
+      Kernels.ProductGroup(
+        product(expert, batch, panels: 0..<panelCount),
+        [product(expert, batch, panels: panelCount..<2 * panelCount)],
+        rowMultiple: down[0].encoding.blockSize ?? 16, finish: finish)
+    }
+    kernels.multiply(groups, pool: compute.pool)
+  }
+
+  /// `result[t]` = the sum of what the token's experts make of their features, by weight, experts
+  /// ascending.
+  ///
+  /// - Parameters:
+  ///   - mlp: what is beside them; what it makes of its features is added.
+  ///   - finish: what is done with results.
+  /// - Throws: ``PassFailure``.
+  func finish(
+    beside mlp: MLP?, workspace: Workspace, compute: Compute, into result: Rows,
+    finishing finish: @escaping RowFinish
+  ) throws(PassFailure) {
+    let (scratch, kernels) = (workspace.experts!, compute.kernels)
+    let (routing, output, shared) = (scratch.routing, scratch.output, scratch.shared)
+    do throws(NonFiniteActivation) {
+      try scratch.features.finish()
+    } catch {
+      throw PassFailure(row: routing.tokens[error.token], reason: .activation)
+    }
+    show(
+      .expertDown, scratch.gateUp, source: nil, scratch, compute, columns: intermediateSize)
+    var products = zip(routing.experts, routing.batches).map { expert, rows in
+      Kernels.Product(
+        down[expert], scratch.features, batch: rows, output: output.pointer,
+        outputStride: output.stride)
+    }
+    if let mlp {
+      products.append(
+        try mlp.downProduct(workspace: workspace, compute: compute, into: shared))
+    }
+    let sum: RowFinish = { token, rows in
+      add(routing, token: token, output, rows: rows, into: result, kernels: kernels)
+      if let mlp {
+        compute.add(mlp.down.bias, to: shared[token], rows: rows)
+        for row in rows { result[token][row] += shared[token][row] }
+      }
+      finish(token, rows)
+    }
+    // For a single token matrices had better be read one after another.
+    if compute.tokenCount > 1, kernels.streamsWeights(tokenCount: compute.tokenCount) {
+      let group = Kernels.ProductGroup(products[0], Array(products.dropFirst())) { rows, _ in
+        for token in 0..<compute.tokenCount { sum(token, rows) }
+      }
+      kernels.multiply([group], pool: compute.pool)
+    } else {
+      kernels.multiply(products.map { .init($0) }, pool: compute.pool)
+      let rows = 0..<padded(down[0].geometry.rows)
+      compute.pool.parallelFor(compute.tokenCount) { sum($0, rows) }
     }
   }
 
-  /// Shows the observer the rows of each expert, gathered where its results will be.
-  private func show(
-    _ kind: LinearInput, _ input: Rows, source: [Int]?, _ scratch: ExpertWorkspace, columns: Int,
-    to observer: (ObservedInput) -> Void
+  /// Some rows of a token's results in `output`, summed by weight.
+  private func add(
+    _ routing: Routing, token: Int, _ output: Rows, rows: Range<Int>, into result: Rows,
+    kernels: Kernels
   ) {
+    let places = token * usedCount..<(token + 1) * usedCount
+    withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: usedCount) { terms in
+      for (index, row) in routing.rows[places].enumerated() {
+        terms.initializeElement(at: index, to: UnsafePointer(output[row] + rows.lowerBound))
+      }
+      routing.weights.withUnsafeBufferPointer { weights in
+        kernels.mix(
+          UnsafeBufferPointer(terms), weights: weights.baseAddress! + places.lowerBound,
+          count: rows.count, output: result[token] + rows.lowerBound)
+      }
+    }
+  }
+
+  /// Shows the observer, if there is one, the rows of each expert, gathered where its results will be.
+  ///
+  /// - Parameter source: for every row that of `input`; nil for the same.
+  private func show(
+    _ kind: LinearInput, _ input: Rows, source: [Int]?, _ scratch: ExpertWorkspace,
+    _ compute: Compute, columns: Int
+  ) {
+    guard let observer = compute.observer else { return }
     var rows = input
     if let source {
       rows = scratch.output
@@ -116,29 +180,6 @@ struct Experts: Sendable {
         ObservedInput(
           kind: kind, expert: expert, rows: rows[batch.lowerBound], stride: rows.stride,
           tokenCount: batch.count, columns: columns))
-    }
-  }
-
-  /// `result[t]` = the sum of what the token's experts made of it, by weight, experts ascending.
-  ///
-  /// - Parameter isBesideMLP: whether what the MLP beside them made of it is added.
-  func sum(workspace: Workspace, compute: Compute, adding isBesideMLP: Bool, into result: Rows) {
-    let scratch = workspace.experts!
-    let (output, routing, shared) = (scratch.output, scratch.routing, scratch.shared)
-    let count = padded(down[0].geometry.rows)
-    compute.pool.parallelFor(compute.tokenCount) { token in
-      let first = token * usedCount
-      withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: usedCount) { rows in
-        for rank in 0..<usedCount {
-          rows.initializeElement(at: rank, to: UnsafePointer(output[routing.rows[first + rank]]))
-        }
-        routing.weights.withUnsafeBufferPointer { weights in
-          compute.kernels.mix(
-            UnsafeBufferPointer(rows), weights: weights.baseAddress! + first, count: count,
-            output: result[token])
-        }
-      }
-      if isBesideMLP { compute.add(shared[token], times: 1, to: result[token], count: count) }
     }
   }
 }

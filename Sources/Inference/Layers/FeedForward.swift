@@ -6,15 +6,18 @@ struct FeedForward: Sendable {
   let mlp: MLP?
   let experts: Experts?
 
-  /// - Parameter prepare: computes a row of the input.
+  /// - Parameters:
+  ///   - prepare: computes a row of the input.
+  ///   - finish: what is done with results.
   /// - Throws: ``PassFailure``.
   func apply(
     to input: Rows, workspace: Workspace, compute: Compute, into result: Rows,
-    preparing prepare: @escaping (_ token: Int) -> Void
+    preparing prepare: @escaping (_ token: Int) -> Void, finishing finish: @escaping RowFinish
   ) throws(PassFailure) {
     guard let experts else {
-      try mlp!.project(input, workspace: workspace, compute: compute, preparing: prepare)
-      try mlp!.finish(workspace: workspace, compute: compute, into: result)
+      let mlp = mlp!
+      try mlp.project(input, workspace: workspace, compute: compute, preparing: prepare)
+      try mlp.finish(workspace: workspace, compute: compute, into: result, finishing: finish)
       return
     }
     let router = try experts.routerProduct(
@@ -26,14 +29,7 @@ struct FeedForward: Sendable {
       compute.kernels.multiply([router], pool: compute.pool)
     }
     try experts.project(input, workspace: workspace, compute: compute)
-    let down = try experts.downProducts(workspace: workspace, compute: compute)
-    if let mlp {
-      let shared = workspace.experts!.shared
-      try mlp.finish(beside: down, workspace: workspace, compute: compute, into: shared)
-    } else {
-      compute.kernels.multiply(down, pool: compute.pool)
-    }
-    experts.sum(
-      workspace: workspace, compute: compute, adding: mlp != nil, into: result)
+    try experts.finish(
+      beside: mlp, workspace: workspace, compute: compute, into: result, finishing: finish)
   }
 }

@@ -92,13 +92,10 @@ struct Compute {
     preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
     var prepare = prepare
-    if let observer, let kind {
+    if observer != nil, let kind {
       if let prepare { pool.parallelFor(tokenCount, prepare) }
       prepare = nil
-      observer(
-        ObservedInput(
-          kind: kind, expert: nil, rows: input.pointer, stride: input.stride,
-          tokenCount: tokenCount, columns: weight.geometry.columns))
+      observe(input, kind, columns: weight.geometry.columns)
     }
     do throws(NonFiniteActivation) {
       try activations.load(
@@ -109,6 +106,25 @@ struct Compute {
     }
   }
 
+  /// Ends what began with ``Activations/begin(tokenCount:for:precision:kernels:)``.
+  ///
+  /// - Throws: ``PassFailure``.
+  func finish(_ activations: Activations) throws(PassFailure) {
+    do throws(NonFiniteActivation) {
+      try activations.finish()
+    } catch {
+      throw PassFailure(row: error.token, reason: .activation)
+    }
+  }
+
+  /// Shows the observer, if there is one, an input of all tokens.
+  func observe(_ input: Rows, _ kind: LinearInput, columns: Int) {
+    observer?(
+      ObservedInput(
+        kind: kind, expert: nil, rows: input.pointer, stride: input.stride,
+        tokenCount: tokenCount, columns: columns))
+  }
+
   /// Products of several layers that read one input: `output[t]` receives `paddedRows` values,
   /// biases included.
   ///
@@ -116,56 +132,75 @@ struct Compute {
   ///   - kind: as for ``load(_:_:for:into:preparing:)``.
   ///   - activations: scratch. Loaded once where block size and column scales agree, as they do in
   ///     slabs that Quarry writes.
-  ///   - others: products that are computed along with these; their activations are others.
   ///   - prepare: computes a row of the input, for which it is called once.
+  ///   - finish: what is done with results, as for ``product(_:_:into:finishing:)``.
   /// - Throws: ``PassFailure``.
   func apply(
     _ layers: [(linear: Linear, output: Rows)], to input: Rows, _ kind: LinearInput?,
-    activations: Activations, beside others: [Kernels.Product] = [],
-    preparing prepare: ((_ token: Int) -> Void)? = nil
+    activations: Activations, preparing prepare: ((_ token: Int) -> Void)? = nil,
+    finishing finish: RowFinish? = nil
   ) throws(PassFailure) {
-    var (kind, prepare, products) = (kind, prepare, others)
+    var (kind, prepare) = (kind, prepare)
     var rest = layers[...]
     while let first = rest.first?.linear.weight {
       let same = rest.prefix { $0.linear.weight.takesSameActivations(as: first) }
       rest = rest.dropFirst(same.count)
       try load(input, kind, for: first, into: activations, preparing: prepare)
-      products += same.map {
-        .init(
-          $0.linear.weight, activations, output: $0.output.pointer,
-          outputStride: $0.output.stride)
-      }
-      kernels.multiply(products, pool: pool)
-      (kind, prepare, products) = (nil, nil, [])
+      kernels.multiply(
+        same.map { product($0.linear, activations, into: $0.output, finishing: finish) },
+        pool: pool)
+      (kind, prepare) = (nil, nil)
     }
-    for (linear, output) in layers {
-      guard let bias = linear.bias else { continue }
+  }
+
+  /// The product of a layer with a batch of activations, bias included.
+  ///
+  /// - Parameter finish: what is done with the results of a token.
+  func product(
+    _ linear: Linear, _ activations: Activations, into output: Rows,
+    finishing finish: RowFinish? = nil
+  ) -> Kernels.ProductGroup {
+    let product = Kernels.Product(
+      linear.weight, activations, output: output.pointer, outputStride: output.stride)
+    let bias = linear.bias
+    guard bias != nil || finish != nil else { return .init(product) }
+    return .init(product) { rows, _ in
       for token in 0..<tokenCount {
-        let row = output[token]
-        for feature in bias.indices { row[feature] += bias[feature] }
+        add(bias, to: output[token], rows: rows)
+        finish?(token, rows)
       }
     }
   }
 
-  /// `output[t] += input[t] · multiplier` for every token.
-  func add(_ input: Rows, times multiplier: Float, to output: Rows, count: Int) {
-    pool.parallelFor(tokenCount) {
-      add(input[$0], times: multiplier, to: output[$0], count: count)
-    }
+  /// Adds the bias of some rows, which may go beyond the last.
+  func add(_ bias: [Float]?, to output: UnsafeMutablePointer<Float>, rows: Range<Int>) {
+    guard let bias else { return }
+    for row in rows.lowerBound..<min(rows.upperBound, bias.count) { output[row] += bias[row] }
   }
 
-  /// The same for one row.
-  func add(
-    _ input: UnsafePointer<Float>, times multiplier: Float,
-    to output: UnsafeMutablePointer<Float>, count: Int
+  /// What the products of gate and up are for, silu(gate) · up, in the place of gate; without a gate
+  /// gelu(up).
+  ///
+  /// - Parameter rows: of the products.
+  func activate(
+    _ gate: UnsafeMutablePointer<Float>, by up: UnsafeMutablePointer<Float>?, rows: Range<Int>
   ) {
-    for feature in 0..<count { output[feature] += input[feature] * multiplier }
+    let first = rows.lowerBound
+    if let up {
+      kernels.gatedSilu(
+        gate: gate + first, up: up + first, count: rows.count, output: gate + first)
+    } else {
+      kernels.gelu(gate + first, count: rows.count, output: gate + first)
+    }
   }
 }
 
+/// What is done with some rows of a product's results of a token, as soon as a thread has them.
+typealias RowFinish = (_ token: Int, _ rows: Range<Int>) -> Void
+
 extension WeightMatrix {
   /// Whether activations loaded for this matrix serve `other` too.
-  fileprivate func takesSameActivations(as other: WeightMatrix) -> Bool {
+  func takesSameActivations(as other: WeightMatrix) -> Bool {
     encoding.blockSize == other.encoding.blockSize && columnScales === other.columnScales
       && geometry.columns == other.geometry.columns
   }

@@ -15,48 +15,82 @@ struct MLP: Sendable {
   let down: Linear
   let intermediateSize: Int
 
-  /// Gate and up projections of the input, which stay in the workspace.
+  /// The features of the input: silu(gate x) · up x, or gelu(up x). They stay in the workspace.
   ///
   /// - Parameters:
-  ///   - others: products that are computed along with these.
+  ///   - others: products that are computed along with gate and up.
   ///   - prepare: computes a row of the input.
   /// - Throws: ``PassFailure``.
   func project(
-    _ input: Rows, beside others: [Kernels.Product] = [], workspace: Workspace, compute: Compute,
-    preparing prepare: ((_ token: Int) -> Void)? = nil
+    _ input: Rows, beside others: [Kernels.ProductGroup] = [], workspace: Workspace,
+    compute: Compute, preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
-    let gate = workspace.gateUp
-    let layers: [(Linear, Rows)] =
-      switch self.input {
-      case .plain(let layer), .fused(let layer): [(layer, gate)]
-      case .separate(let gateLayer, let upLayer):
-        [(gateLayer, gate), (upLayer, up(of: workspace)!)]
-      }
-    try compute.apply(
-      layers, to: input, .mlp, activations: workspace.activations, beside: others,
-      preparing: prepare)
-  }
-
-  /// The down projection of what ``project(_:beside:workspace:compute:preparing:)`` left.
-  ///
-  /// - Parameter others: products that are computed along with this one.
-  /// - Throws: ``PassFailure``.
-  func finish(
-    beside others: [Kernels.Product] = [], workspace: Workspace, compute: Compute,
-    into result: Rows
-  ) throws(PassFailure) {
-    let (gate, up) = (workspace.gateUp, up(of: workspace))
-    try compute.apply(
-      [(down, result)], to: gate, .down, activations: workspace.activations, beside: others
-    ) { token in
-      let row = gate[token]
-      if let up {
-        compute.kernels.gatedSilu(
-          gate: row, up: up[token], count: intermediateSize, output: row)
-      } else {
-        compute.kernels.gelu(row, count: intermediateSize, output: row)
+    let (activations, features) = (workspace.activations, workspace.features)
+    let (gate, up, tokens) = (workspace.gateUp, up(of: workspace), 0..<compute.tokenCount)
+    features.begin(
+      tokenCount: tokens.count, for: down.weight, precision: compute.precision,
+      kernels: compute.kernels)
+    let activate: RowFinish = { token, rows in
+      compute.activate(gate[token], by: up?[token], rows: rows)
+      features.enter(
+        gate[token], columns: rows, token: token, of: tokens, for: down.weight,
+        kernels: compute.kernels)
+    }
+    guard let parts = partsWithCommonRows(gate: gate, up: up) else {
+      try compute.apply(
+        layers(gate: gate, up: up), to: input, .mlp, activations: activations,
+        preparing: prepare)
+      compute.kernels.multiply(others, pool: compute.pool)
+      compute.pool.parallelFor(tokens.count) { activate($0, 0..<intermediateSize) }
+      return
+    }
+    try compute.load(
+      input, .mlp, for: parts[0].linear.weight, into: activations, preparing: prepare)
+    let products = parts.map { part in
+      Kernels.Product(
+        part.linear.weight, activations, panels: part.panels, output: part.output.pointer,
+        outputStride: part.output.stride)
+    }
+    let biases = parts.map { (bias: $0.linear.bias, output: $0.output) }
+    let group = Kernels.ProductGroup(
+      products[0], Array(products.dropFirst()), rowMultiple: down.weight.encoding.blockSize ?? 16
+    ) { rows, _ in
+      for token in tokens {
+        for (bias, output) in biases { compute.add(bias, to: output[token], rows: rows) }
+        activate(token, rows)
       }
     }
+    compute.kernels.multiply(others + [group], pool: compute.pool)
+  }
+
+  /// `result[t]` = the down projection of the features.
+  ///
+  /// - Parameter finish: what is done with results.
+  /// - Throws: ``PassFailure``.
+  func finish(
+    workspace: Workspace, compute: Compute, into result: Rows, finishing finish: @escaping RowFinish
+  ) throws(PassFailure) {
+    let product = try downProduct(workspace: workspace, compute: compute, into: result)
+    let bias = down.bias
+    let group = Kernels.ProductGroup(product) { rows, _ in
+      for token in 0..<compute.tokenCount {
+        compute.add(bias, to: result[token], rows: rows)
+        finish(token, rows)
+      }
+    }
+    compute.kernels.multiply([group], pool: compute.pool)
+  }
+
+  /// The product of the down projection with the features, as yet without its bias.
+  ///
+  /// - Throws: ``PassFailure``.
+  func downProduct(
+    workspace: Workspace, compute: Compute, into result: Rows
+  ) throws(PassFailure) -> Kernels.Product {
+    try compute.finish(workspace.features)
+    compute.observe(workspace.gateUp, .down, columns: down.weight.geometry.columns)
+    return Kernels.Product(
+      down.weight, workspace.features, output: result.pointer, outputStride: result.stride)
   }
 
   /// Where the up projections are beside those of the gate; nil without a gate.
@@ -66,6 +100,30 @@ struct MLP: Sendable {
     case .plain: nil
     case .separate: Rows(gate.pointer + padded(intermediateSize), stride: gate.stride)
     case .fused: Rows(gate.pointer + intermediateSize, stride: gate.stride)
+    }
+  }
+
+  private func layers(gate: Rows, up: Rows?) -> [(linear: Linear, output: Rows)] {
+    switch input {
+    case .plain(let layer), .fused(let layer): [(layer, gate)]
+    case .separate(let gateLayer, let upLayer): [(gateLayer, gate), (upLayer, up!)]
+    }
+  }
+
+  /// Products that have the same feature at the same row; nil where panels hold rows of both gate
+  /// and up, or the two do not take the same activations.
+  private func partsWithCommonRows(
+    gate: Rows, up: Rows?
+  ) -> [(linear: Linear, panels: Range<Int>?, output: Rows)]? {
+    switch input {
+    case .plain(let layer): return [(layer, nil, gate)]
+    case .separate(let gateLayer, let upLayer):
+      guard gateLayer.weight.takesSameActivations(as: upLayer.weight) else { return nil }
+      return [(gateLayer, nil, gate), (upLayer, nil, up!)]
+    case .fused(let layer):
+      guard intermediateSize % 16 == 0, layer.bias == nil else { return nil }
+      let count = intermediateSize / 16
+      return [(layer, 0..<count, gate), (layer, count..<2 * count, gate)]
     }
   }
 }

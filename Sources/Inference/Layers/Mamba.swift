@@ -20,10 +20,12 @@ struct Mamba: Sendable {
   /// - Parameters:
   ///   - place: of the layer in the segments' states, which take in their tokens.
   ///   - prepare: computes a row of the input.
+  ///   - finish: what is done with results.
   /// - Throws: ``PassFailure``.
   func apply(
     to input: Rows, place: Int, segments: [Segment], workspace: Workspace, compute: Compute,
-    into result: Rows, preparing prepare: @escaping (_ token: Int) -> Void
+    into result: Rows, preparing prepare: @escaping (_ token: Int) -> Void,
+    finishing finish: RowFinish?
   ) throws(PassFailure) {
     try compute.apply(
       [(self.input, workspace.projected)], to: input, .mamba, activations: workspace.activations,
@@ -31,20 +33,22 @@ struct Mamba: Sendable {
     convolve(segments, place: place, workspace: workspace, compute: compute)
     scan(segments, place: place, workspace: workspace, compute: compute)
     try compute.apply(
-      [(output, result)], to: workspace.scanned, .mambaOutput, activations: workspace.activations
-    ) {
-      gate(workspace.scanned[$0], by: workspace.projected[$0], kernels: compute.kernels)
-    }
+      [(output, result)], to: workspace.scanned, .mambaOutput, activations: workspace.activations,
+      preparing: { normalize(workspace.scanned[$0], kernels: compute.kernels) },
+      finishing: finish)
   }
 
-  /// Channels that one thread takes through all tokens of a segment: a few pages of the projection.
+  /// Channels that one thread takes through all tokens of a segment: a few pages of the projection, or
+  /// more where there are many segments, whose rows are then read in long stretches.
   private static let channelsPerPiece = 512
 
   private func convolve(
     _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
   ) {
     let channels = shape.channelCount
-    let pieces = (channels - 1) / Self.channelsPerPiece + 1
+    let share = channels * segments.count / (4 * compute.pool.threadCount)
+    let width = min(channels, max(Self.channelsPerPiece, share))
+    let pieces = (channels - 1) / width + 1
     let input = Rows(
       workspace.projected.pointer + shape.innerSize, stride: workspace.projected.stride)
     // As little as possible that has references; see `scan`.
@@ -52,14 +56,19 @@ struct Mamba: Sendable {
     let parts = segments.map { (rows: $0.rows, window: $0.state!.window(place)) }
     compute.pool.parallelFor(parts.count * pieces) { index in
       let part = parts[index / pieces]
-      let first = index % pieces * Self.channelsPerPiece
+      let first = index % pieces * width
       convolution.apply(
         to: input, rows: part.rows,
-        channels: first..<min(first + Self.channelsPerPiece, channels),
+        channels: first..<min(first + width, channels),
         window: part.window, kernels: kernels, into: output)
     }
   }
 
+  /// Heads that a thread takes through one token: states that follow each other in memory are read in
+  /// long stretches. More tokens keep a thread busy with fewer.
+  private static let headsPerPiece = 8
+
+  /// The results of the heads, by their gates.
   private func scan(
     _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
   ) {
@@ -70,35 +79,44 @@ struct Mamba: Sendable {
       (workspace.projected, workspace.convolved, workspace.scanned)
     let headsPerGroup = shape.headCount / shape.groupCount
     let parts = segments.map { (rows: $0.rows, states: $0.state!.heads(place)) }
+    let longest = segments.map(\.rows.count).max() ?? 1
+    let width = max(1, Self.headsPerPiece / longest)
+    let pieces = (shape.headCount - 1) / width + 1
     withExtendedLifetime((heads, workspace, segments)) {
       parts.withUnsafeBufferPointer { parts in
-        compute.pool.parallelFor(parts.count * shape.headCount) { index in
-          let (part, head) = (parts[index / shape.headCount], index % shape.headCount)
+        compute.pool.parallelFor(parts.count * pieces) { index in
+          let (part, piece) = (parts[index / pieces], index % pieces)
           let first = convolved[part.rows.lowerBound]
-          let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
-          parameters.withSteps(
-            of: head, in: part.rows, projected: projected,
-            column: shape.projectionSize - shape.headCount, kernels: kernels
-          ) { steps, decays in
-            kernels.scan(
-              StateSpaceScan(
-                state: part.states[head], stateSize: shape.stateSize,
-                headSize: shape.headSize, inputs: first + head * shape.headSize, written: written,
-                read: written + shape.groupCount * shape.stateSize, stride: convolved.stride,
-                steps: steps, decays: decays, skip: parameters.skips[head],
-                outputs: scanned[part.rows.lowerBound] + head * shape.headSize,
-                outputStride: scanned.stride, tokenCount: part.rows.count))
+          for head in piece * width..<min((piece + 1) * width, shape.headCount) {
+            let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
+            parameters.withSteps(
+              of: head, in: part.rows, projected: projected,
+              column: shape.projectionSize - shape.headCount, kernels: kernels
+            ) { steps, decays in
+              kernels.scan(
+                StateSpaceScan(
+                  state: part.states[head], stateSize: shape.stateSize,
+                  headSize: shape.headSize, inputs: first + head * shape.headSize,
+                  written: written, read: written + shape.groupCount * shape.stateSize,
+                  stride: convolved.stride, steps: steps, decays: decays,
+                  skip: parameters.skips[head],
+                  outputs: scanned[part.rows.lowerBound] + head * shape.headSize,
+                  outputStride: scanned.stride, tokenCount: part.rows.count))
+            }
+            for row in part.rows {
+              let result = scanned[row] + head * shape.headSize
+              kernels.gatedSilu(
+                gate: projected[row] + head * shape.headSize, up: result, count: shape.headSize,
+                output: result)
+            }
           }
         }
       }
     }
   }
 
-  /// The results of a token's heads, by their gate and normalized.
-  private func gate(
-    _ row: UnsafeMutablePointer<Float>, by gate: UnsafePointer<Float>, kernels: Kernels
-  ) {
-    kernels.gatedSilu(gate: gate, up: row, count: shape.innerSize, output: row)
+  /// Normalizes the gated results of a token's heads.
+  private func normalize(_ row: UnsafeMutablePointer<Float>, kernels: Kernels) {
     let width = shape.innerSize / shape.groupCount
     for group in 0..<shape.groupCount {
       kernels.rmsNorm(

@@ -87,8 +87,10 @@ final class ExpertWorkspace {
   var routing = Routing()
   /// What the router reads.
   let routed: Activations
-  /// Of all rows of a routing.
+  /// What the gate and up projections take, of all rows of a routing.
   let activations: Activations
+  /// What the down projections take.
+  let features: Activations
   /// Of the router.
   let logits: Rows
   /// Gate and up projections of every row, side by side.
@@ -103,8 +105,9 @@ final class ExpertWorkspace {
     guard let experts = shape.experts else { return nil }
     let rowCapacity = tokenCapacity * experts.usedCount
     routed = Activations(maximumTokens: tokenCapacity, maximumColumns: shape.hiddenSize)
-    activations = Activations(
-      maximumTokens: rowCapacity, maximumColumns: Self.maximumColumns(shape, experts))
+    activations = Activations(maximumTokens: rowCapacity, maximumColumns: shape.hiddenSize)
+    features = Activations(
+      maximumTokens: rowCapacity, maximumColumns: experts.intermediateSize)
     let strides = Self.strides(shape, experts)
     let capacities = [tokenCapacity, rowCapacity, rowCapacity, tokenCapacity]
     memory = AlignedBuffer(byteCount: 4 * zip(strides, capacities).reduce(0) { $0 + $1.0 * $1.1 })
@@ -122,16 +125,13 @@ final class ExpertWorkspace {
     return [padded(experts.count), padded(2 * experts.intermediateSize), hidden, hidden]
   }
 
-  private static func maximumColumns(_ shape: ModelShape, _ experts: ExpertConfiguration) -> Int {
-    max(shape.hiddenSize, experts.intermediateSize)
-  }
-
   /// Bytes for each token of the capacity.
   static func byteCountPerToken(_ shape: ModelShape) -> Int {
     guard let experts = shape.experts else { return 0 }
     let strides = strides(shape, experts)
     // Codes of activations, their scales and starts, and a routing of four words.
-    let perRow = 4 * (strides[1] + strides[2]) + maximumColumns(shape, experts) * 3 / 2 + 32
+    let columns = shape.hiddenSize + experts.intermediateSize
+    let perRow = 4 * (strides[1] + strides[2]) + columns * 3 / 2 + 32
     // The router takes float32.
     return 4 * (strides[0] + strides[3] + shape.hiddenSize) + experts.usedCount * perRow
   }

@@ -19,6 +19,8 @@ struct Rows {
 final class Workspace {
   let tokenCapacity: Int
   let activations: Activations
+  /// What the down projection of an MLP takes.
+  let features: Activations
   /// The residual stream.
   let hidden: Rows
   /// What a branch reads: the normalized hidden state.
@@ -53,6 +55,8 @@ final class Workspace {
     self.tokenCapacity = tokenCapacity
     activations = Activations(
       maximumTokens: tokenCapacity, maximumColumns: shape.maximumColumns)
+    features = Activations(
+      maximumTokens: tokenCapacity, maximumColumns: shape.intermediateSize)
     experts = ExpertWorkspace(shape: shape, tokenCapacity: tokenCapacity)
     let strides = Self.strides(shape)
     memory = AlignedBuffer(byteCount: strides.reduce(0, +) * tokenCapacity * 4)
@@ -85,7 +89,7 @@ final class Workspace {
   /// Bytes that a workspace takes.
   static func byteCount(shape: ModelShape, tokenCapacity: Int) -> Int {
     let perToken =
-      strides(shape).reduce(0, +) * 4 + shape.maximumColumns * 6
+      strides(shape).reduce(0, +) * 4 + (shape.maximumColumns + shape.intermediateSize) * 6
       + ExpertWorkspace.byteCountPerToken(shape)
     return perToken * tokenCapacity
   }

@@ -29,12 +29,14 @@ public final class Activations {
   public private(set) var isQuantized = false
   private var paddedColumns = 0
   private var groupSize = 32
-  /// Of the kernels that loaded it, for all tokens: other kernels lay them out otherwise.
-  private var tokenGroup = 1
+  /// Of the kernels that loaded it: others lay it out otherwise. Nil for the scalar reference.
+  private(set) var table: UnsafePointer<ck_kernels>?
   private let codeBuffer: AlignedBuffer
   private let scaleBuffer: AlignedBuffer
   /// With which sums of products begin; see `ck_activations`.
   private let startBuffer: AlignedBuffer
+  /// The first token that has a value that is not finite; their number where none has.
+  private let firstBad = Atomic(0)
   /// Allocated by the first batch that is not quantized.
   private var valueBuffer: AlignedBuffer?
 
@@ -81,18 +83,24 @@ public final class Activations {
     preparing prepare: ((_ row: Int) -> Void)? = nil
   ) throws(NonFiniteActivation) {
     precondition(source == nil || prepare == nil)
-    let columns = weights.geometry.columns
     let tokenCount = batches.last?.upperBound ?? 0
-    precondition(tokenCount <= maximumTokens && columns <= maximumColumns)
-    self.tokenCount = tokenCount
-    paddedColumns = weights.geometry.paddedColumns
-    groupSize = weights.encoding.blockSize ?? 32
-    tokenGroup = kernels.tokenGroup(for: tokenCount)
-    isQuantized = weights.encoding.isQuantized && precision == .int8
-    if !isQuantized && valueBuffer == nil {
-      valueBuffer = AlignedBuffer(byteCount: maximumTokens * maximumColumns * 4)
+    begin(tokenCount: tokenCount, for: weights, precision: precision, kernels: kernels)
+    if let first = batches.first, batches.count == 1, tokenCount > 1,
+      kernels.streamsWeights(tokenCount: tokenCount)
+    {
+      // All tokens are one group, whose codes share lines of the cache: a thread takes some columns.
+      if let prepare { pool.parallelFor(tokenCount, prepare) }
+      pool.parallelRanges(paddedColumns / 32, minimum: (1 << 12) / (32 * tokenCount)) { blocks in
+        for token in first {
+          enter(
+            input + (source?[token] ?? token) * inputStride,
+            columns: blocks.lowerBound * 32..<blocks.upperBound * 32,
+            token: token, of: first, for: weights, kernels: kernels)
+        }
+      }
+      try finish()
+      return
     }
-    let firstBad = Atomic<Int>(tokenCount)
     // Some thousands of columns are worth waking a thread for; fewer where they are computed too.
     let worthwhile = prepare == nil ? 1 << 14 : 1 << 12
     pool.parallelRanges(tokenCount, minimum: max(1, worthwhile / paddedColumns)) { tokens in
@@ -100,25 +108,69 @@ public final class Activations {
       for token in tokens {
         prepare?(token)
         while batches[batch].upperBound <= token { batch += 1 }
-        let rows = batches[batch]
-        let row = input + (source?[token] ?? token) * inputStride
-        let finite =
-          isQuantized
-          ? kernels.quantize(
-            row, for: weights, token: token - rows.lowerBound, tokenCount: rows.count,
-            codes: codes + rows.lowerBound * paddedColumns, scales: scales(of: rows.lowerBound),
-            starts: starts + rows.lowerBound * (paddedColumns / groupSize))
-          : copy(row, token: token, of: rows, columns: columns, kernels: kernels)
-        if !finite { firstBad.min(token, ordering: .relaxed) }
+        enter(
+          input + (source?[token] ?? token) * inputStride, columns: 0..<paddedColumns,
+          token: token, of: batches[batch], for: weights, kernels: kernels)
       }
     }
+    try finish()
+  }
+
+  /// Begins what ``load(_:tokenCount:inputStride:for:precision:kernels:pool:preparing:)`` does in one
+  /// call: now every token is entered, whole or in parts, by any thread; then comes ``finish()``.
+  public func begin(
+    tokenCount: Int, for weights: WeightMatrix, precision: ActivationPrecision, kernels: Kernels
+  ) {
+    precondition(tokenCount <= maximumTokens && weights.geometry.columns <= maximumColumns)
+    self.tokenCount = tokenCount
+    paddedColumns = weights.geometry.paddedColumns
+    groupSize = weights.encoding.blockSize ?? 32
+    table = kernels.table
+    isQuantized = weights.encoding.isQuantized && precision == .int8
+    if !isQuantized && valueBuffer == nil {
+      valueBuffer = AlignedBuffer(byteCount: maximumTokens * maximumColumns * 4)
+    }
+    firstBad.store(tokenCount, ordering: .relaxed)
+  }
+
+  /// Enters some columns of a token, which were not entered before.
+  ///
+  /// - Parameters:
+  ///   - row: the token's first column, whichever are entered.
+  ///   - columns: whole blocks; those that end with the last column, or after it, end with the
+  ///     padding.
+  ///   - batch: the rows of the token's batch.
+  ///   - weights: as when it began.
+  public func enter(
+    _ row: UnsafePointer<Float>, columns: Range<Int>, token: Int, of batch: Range<Int>,
+    for weights: WeightMatrix, kernels: Kernels
+  ) {
+    let isLast = columns.upperBound >= weights.geometry.columns
+    let columns = columns.lowerBound..<(isLast ? paddedColumns : columns.upperBound)
+    let first = batch.lowerBound
+    let isFinite =
+      isQuantized
+      ? kernels.quantize(
+        row, columns: columns, for: weights, token: token - first, tokenCount: batch.count,
+        codes: codes + first * paddedColumns, scales: scales(of: first),
+        starts: starts + first * (paddedColumns / groupSize))
+      : copy(
+        row, columns: columns, used: weights.geometry.columns, token: token, of: batch,
+        kernels: kernels)
+    if !isFinite { firstBad.min(token, ordering: .relaxed) }
+  }
+
+  /// - Throws: ``NonFiniteActivation``.
+  public func finish() throws(NonFiniteActivation) {
     let bad = firstBad.load(ordering: .relaxed)
     if bad < tokenCount { throw NonFiniteActivation(token: bad) }
   }
 
-  /// Copies one token's values to their places; false when one is not finite.
+  /// Copies some of one token's values to their places, zeros for those that are not `used`; false
+  /// when one is not finite.
   private func copy(
-    _ row: UnsafePointer<Float>, token: Int, of batch: Range<Int>, columns: Int, kernels: Kernels
+    _ row: UnsafePointer<Float>, columns: Range<Int>, used: Int, token: Int, of batch: Range<Int>,
+    kernels: Kernels
   ) -> Bool {
     let tileColumns = min(kernels.tileColumns, paddedColumns)
     let tokenGroup = kernels.tokenGroup(for: batch.count)
@@ -127,24 +179,27 @@ public final class Activations {
     let width = min(tokenGroup, batch.count - first)
     let batchValues = valueBuffer!.floats + batch.lowerBound * paddedColumns
     var allFinite = true
-    for tile in stride(from: 0, to: paddedColumns, by: tileColumns) {
+    var column = columns.lowerBound
+    while column < columns.upperBound {
+      let tile = column / tileColumns * tileColumns
       let count = min(tileColumns, paddedColumns - tile)
       let values = batchValues + tile * batch.count + first * count + place - first
-      let used = max(0, min(count, columns - tile))
-      for column in 0..<used {
-        let value = row[tile &+ column]
+      let end = min(columns.upperBound, tile + count)
+      let usedEnd = max(column, min(end, used))
+      for index in column..<usedEnd {
+        let value = row[index]
         allFinite = allFinite && value.isFinite
-        values[column &* width] = value
+        values[(index &- tile) &* width] = value
       }
-      for column in used..<count { values[column &* width] = 0 }
+      for index in usedEnd..<end { values[(index &- tile) &* width] = 0 }
+      column = end
     }
     return allFinite
   }
 
   /// Whether products with `weights` may be computed from this batch.
-  func serves(_ weights: WeightMatrix, kernels: Kernels) -> Bool {
-    tokenGroup == kernels.tokenGroup(for: tokenCount)
-      && paddedColumns == weights.geometry.paddedColumns
+  func serves(_ weights: WeightMatrix) -> Bool {
+    paddedColumns == weights.geometry.paddedColumns
       && (!isQuantized || groupSize == weights.encoding.blockSize)
   }
 

@@ -220,7 +220,7 @@ struct KernelChecks {
     let output = guardedFloats(total * stride)
     kernels.multiply(
       zip(matrices, batches).map {
-        .init($0, activations, batch: $1, output: output.floats, outputStride: stride)
+        .init(.init($0, activations, batch: $1, output: output.floats, outputStride: stride))
       }, pool: pool)
     for (matrix, batch) in zip(matrices, batches) {
       let gathered = batch.flatMap { row in
@@ -238,6 +238,64 @@ struct KernelChecks {
       try activations.load(
         bad, source: source, batches: batches, inputStride: columns, for: matrices[0],
         precision: precision, kernels: kernels, pool: pool)
+    }
+  }
+
+  /// Parts of two matrices that one thread computes together and goes on with, into the activations
+  /// of a third: whatever the ranges are, the products are those of whole rows.
+  func groups(_ encoding: BlockEncoding, precision: ActivationPrecision) throws {
+    var random = SplitMix64(seed: 900 + UInt64(encoding.rawValue))
+    // The features, 5 panels, are no multiple of a block; those of `both` are its last panels.
+    let (columns, features) = (70, 72)
+    let both = sampleMatrix(encoding, rows: 80 + features, columns: columns, random: &random)
+    let other = sampleMatrix(encoding, rows: features, columns: columns, random: &random)
+    let down = sampleMatrix(
+      encoding, rows: 33, columns: features, columnScales: true, random: &random)
+    for tokens in kernels.instructionSet == .scalar ? [1, 3] : [1, 3, 8, 12, 13, 40] {
+      let input = sampleActivations(tokens: tokens, columns: columns, random: &random)
+      let first = expected(both, input, tokens: tokens, precision: precision)
+      let second = expected(other, input, tokens: tokens, precision: precision)
+      let sums = (0..<tokens).flatMap { token in
+        (0..<features).map {
+          first[token * both.geometry.paddedRows + 80 + $0]
+            + second[token * other.geometry.paddedRows + $0]
+        }
+      }
+      let expected = expected(down, sums, tokens: tokens, precision: precision)
+      for threads in [1, 3] {
+        let pool = WorkerPool(threadCount: threads)
+        let activations = Activations(maximumTokens: tokens, maximumColumns: columns)
+        try activations.load(
+          input, tokenCount: tokens, inputStride: columns, for: both, precision: precision,
+          kernels: kernels, pool: pool)
+        let stride = both.geometry.paddedRows
+        let (left, right) = (guardedFloats(tokens * stride), guardedFloats(tokens * stride))
+        let entered = Activations(maximumTokens: tokens, maximumColumns: features)
+        entered.begin(tokenCount: tokens, for: down, precision: precision, kernels: kernels)
+        let counts = AlignedBuffer(byteCount: 80 * 4)
+        let group = Kernels.ProductGroup(
+          .init(
+            both, activations, panels: 5..<10, output: left.floats, outputStride: stride),
+          [.init(other, activations, output: right.floats, outputStride: stride)],
+          rowMultiple: down.encoding.blockSize ?? 16
+        ) { rows, _ in
+          for token in 0..<tokens {
+            let row = left.floats + token * stride + 80
+            for index in rows { row[index] += right.floats[token * stride + index] }
+            entered.enter(
+              row, columns: rows, token: token, of: 0..<tokens, for: down, kernels: kernels)
+          }
+          for row in rows { counts.floats[row] += 1 }
+        }
+        kernels.multiply([group], pool: pool)
+        #expect((0..<80).allSatisfy { counts.floats[$0] == 1 }, "every row once")
+        try entered.finish()
+        let output = guardedFloats(tokens * 48)
+        kernels.multiply(down, entered, output: output.floats, outputStride: 48, pool: pool)
+        let difference = expected.indices.first { !same(output.floats[$0], expected[$0]) }
+        #expect(
+          difference == nil, "\(encoding) \(precision), \(tokens) tokens, \(threads) threads")
+      }
     }
   }
 
