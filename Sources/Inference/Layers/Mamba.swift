@@ -34,8 +34,9 @@ struct Mamba: Sendable {
     scan(segments, place: place, workspace: workspace, compute: compute)
     try compute.apply(
       [(output, result)], to: workspace.scanned, .mambaOutput, activations: workspace.activations,
-      preparing: { normalize(workspace.scanned[$0], kernels: compute.kernels) },
-      finishing: finish)
+      preparing: {
+        gate(workspace.scanned[$0], by: workspace.projected[$0], kernels: compute.kernels)
+      }, finishing: finish)
   }
 
   /// Channels that one thread takes through all tokens of a segment: a few pages of the projection, or
@@ -68,7 +69,6 @@ struct Mamba: Sendable {
   /// long stretches. More tokens keep a thread busy with fewer.
   private static let headsPerPiece = 8
 
-  /// The results of the heads, by their gates.
   private func scan(
     _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
   ) {
@@ -103,20 +103,17 @@ struct Mamba: Sendable {
                   outputs: scanned[part.rows.lowerBound] + head * shape.headSize,
                   outputStride: scanned.stride, tokenCount: part.rows.count))
             }
-            for row in part.rows {
-              let result = scanned[row] + head * shape.headSize
-              kernels.gatedSilu(
-                gate: projected[row] + head * shape.headSize, up: result, count: shape.headSize,
-                output: result)
-            }
           }
         }
       }
     }
   }
 
-  /// Normalizes the gated results of a token's heads.
-  private func normalize(_ row: UnsafeMutablePointer<Float>, kernels: Kernels) {
+  /// The results of a token's heads, by their gate and normalized.
+  private func gate(
+    _ row: UnsafeMutablePointer<Float>, by gate: UnsafePointer<Float>, kernels: Kernels
+  ) {
+    kernels.gatedSilu(gate: gate, up: row, count: shape.innerSize, output: row)
     let width = shape.innerSize / shape.groupCount
     for group in 0..<shape.groupCount {
       kernels.rmsNorm(
