@@ -70,15 +70,9 @@ struct MLP: Sendable {
   func finish(
     workspace: Workspace, compute: Compute, into result: Rows, finishing finish: @escaping RowFinish
   ) throws(PassFailure) {
-    let product = try downProduct(workspace: workspace, compute: compute, into: result)
-    let bias = down.bias
-    let group = Kernels.ProductGroup(product) { rows, _ in
-      for token in 0..<compute.tokenCount {
-        compute.add(bias, to: result[token], rows: rows)
-        finish(token, rows)
-      }
-    }
-    compute.kernels.multiply([group], pool: compute.pool)
+    try endFeatures(workspace: workspace, compute: compute)
+    let product = compute.product(down, workspace.features, into: result, finishing: finish)
+    compute.kernels.multiply([product], pool: compute.pool)
   }
 
   /// The product of the down projection with the features, as yet without its bias.
@@ -87,10 +81,14 @@ struct MLP: Sendable {
   func downProduct(
     workspace: Workspace, compute: Compute, into result: Rows
   ) throws(PassFailure) -> Kernels.Product {
-    try compute.finish(workspace.features)
-    compute.observe(workspace.gateUp, .down, columns: down.weight.geometry.columns)
+    try endFeatures(workspace: workspace, compute: compute)
     return Kernels.Product(
       down.weight, workspace.features, output: result.pointer, outputStride: result.stride)
+  }
+
+  private func endFeatures(workspace: Workspace, compute: Compute) throws(PassFailure) {
+    try compute.finish(workspace.features)
+    compute.observe(workspace.gateUp, .down, columns: down.weight.geometry.columns)
   }
 
   /// Where the up projections are beside those of the gate; nil without a gate.

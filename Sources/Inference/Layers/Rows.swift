@@ -35,7 +35,7 @@ final class Workspace {
   let rotated: Rows
   /// Results of attention, every head padded to 16 lanes; then without the padding.
   let context: Rows
-  /// Gate and up projections, side by side.
+  /// Gate and up projections, side by side; then the features, in the place of gate.
   let gateUp: Rows
   /// Gate, features, B, C and raw time steps of a Mamba2 layer.
   let projected: Rows

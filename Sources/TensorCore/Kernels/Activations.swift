@@ -20,7 +20,7 @@ public struct NonFiniteActivation: Error, Equatable, CustomStringConvertible {
 /// A batch of tokens' activations in the form in which a weight matrix takes them; scratch memory
 /// that is reused from product to product.
 ///
-/// Only one thread at a time may load a batch; any number may multiply with it.
+/// Only one thread at a time may load or begin a batch; any number may enter tokens, and multiply.
 public final class Activations {
   public let maximumTokens: Int
   public let maximumColumns: Int
@@ -55,8 +55,8 @@ public final class Activations {
   /// - Parameters:
   ///   - input: row t begins at `t · inputStride` and has `geometry.columns` values.
   ///   - precision: what quantized matrices take; unquantized ones always take float32.
-  ///   - prepare: called with every row just before it is read, by the thread that reads it: what
-  ///     computes it leaves it in that one's cache.
+  ///   - prepare: called once with every row before it is read; of many tokens by the thread that
+  ///     reads it, in whose cache it then is.
   /// - Throws: ``NonFiniteActivation``.
   public func load(
     _ input: UnsafePointer<Float>, tokenCount: Int, inputStride: Int, for weights: WeightMatrix,
@@ -160,6 +160,8 @@ public final class Activations {
     if !isFinite { firstBad.min(token, ordering: .relaxed) }
   }
 
+  /// Ends what ``begin(tokenCount:for:precision:kernels:)`` began, once all tokens are entered.
+  ///
   /// - Throws: ``NonFiniteActivation``.
   public func finish() throws(NonFiniteActivation) {
     let bad = firstBad.load(ordering: .relaxed)

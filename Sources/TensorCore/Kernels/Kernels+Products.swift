@@ -2,7 +2,7 @@ import CKernels
 
 extension Kernels {
   /// A matrix, or some of its panels, times a batch of tokens; as kernels take it, for a decoder makes
-  /// thousands of them for each token. It holds no references: matrix and activations outlive it.
+  /// hundreds of them for each token. It keeps nothing alive: matrix and activations outlive it.
   public struct Product {
     fileprivate let weights: ck_weights
     fileprivate let activations: ck_activations
