@@ -7,6 +7,8 @@ final class ForwardPass {
   let model: Model
   let activations: ActivationPrecision
   private var workspace: Workspace
+  /// What the next pass repeats if it has the same form.
+  private var planned: (context: PassContext, steps: Steps)?
   private var logitsBuffer = AlignedBuffer(byteCount: 0)
   /// Tokens whose logits are computed together: few, for a row has the length of the vocabulary.
   static let logitsBatch = 16
@@ -32,6 +34,7 @@ final class ForwardPass {
     guard let count = segments.last?.rows.upperBound else { return }
     if workspace.tokenCapacity < count {
       workspace = Workspace(shape: model.shape, tokenCapacity: count)
+      planned = nil
     }
     for segment in segments {
       segment.cache.reserve(
@@ -40,12 +43,44 @@ final class ForwardPass {
       segment.state?.position = nil
     }
     let plan = AttentionPlan(segments, shape: model.shape, threadCount: model.pool.threadCount)
-    try model.decoder.forward(
-      segments, plan: plan, workspace: workspace, compute: compute(tokenCount: count),
-      observe: observer.map { observer in { observer($0, $1, count) } })
+    let compute = compute(tokenCount: count)
+    model.decoder.begin(segments, workspace: workspace, pool: model.pool)
+    do throws(PassFailure) {
+      if let observer {
+        try model.decoder.forward(
+          context: PassContext(segments, plan: plan), workspace: workspace, compute: compute,
+          observe: { observer($0, $1, count) })
+      } else if let steps = try steps(for: segments, plan: plan, compute: compute) {
+        try steps.run()
+      } else {
+        try model.decoder.forward(
+          context: PassContext(segments, plan: plan), workspace: workspace, compute: compute,
+          observe: nil)
+      }
+    } catch {
+      planned = nil
+      throw error
+    }
     for segment in segments {
       segment.state?.position = segment.position + segment.tokens.count
     }
+  }
+
+  /// The steps of all layers, those of the last pass if it had the same form: making them takes longer
+  /// than a layer of a small model. Nil where they depend on what is computed.
+  private func steps(
+    for segments: [Segment], plan: AttentionPlan, compute: Compute
+  ) throws(PassFailure) -> Steps? {
+    if let planned, planned.context.form == PassContext.Form(segments, plan) {
+      planned.context.update(segments, plan: plan)
+      return planned.steps
+    }
+    planned = nil
+    let context = PassContext(segments, plan: plan)
+    let steps = try model.decoder.fixedSteps(
+      context: context, workspace: workspace, compute: compute)
+    planned = steps.map { (context, $0) }
+    return steps
   }
 
   /// The logits that follow rows of the last pass, at most ``logitsBatch`` of them; nil in place of

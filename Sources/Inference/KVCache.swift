@@ -11,15 +11,15 @@ final class KVCache {
   private let shape: ModelShape
   private let budget: CacheBudget?
   private var tiles: [KVTile] = []
-  /// For every layer, where its tiles begin.
-  private var layers: [[UnsafeMutableRawPointer]]
+  /// For every layer, where its tiles begin, with room for some more.
+  private var bases = AlignedBuffer(byteCount: 0)
+  private var basesPerLayer = 0
 
   /// - Precondition: a tile's size is an `Int`, as ``byteCount(shape:type:positions:)`` tells.
   init(shape: ModelShape, type: CacheType, budget: CacheBudget? = nil) {
     self.shape = shape
     self.type = type
     self.budget = budget
-    layers = Array(repeating: [], count: shape.attentionLayerCount)
   }
 
   /// Shares the tiles of another cache that hold its first `positions`.
@@ -27,7 +27,7 @@ final class KVCache {
     (shape, type, budget) = (other.shape, other.type, other.budget)
     let count = min(Self.tileCount(positions), other.tiles.count)
     tiles = Array(other.tiles[..<count])
-    layers = other.layers.map { Array($0[..<count]) }
+    listBases(of: 0..<count)
   }
 
   /// Makes room for positions up to `end`, those from `start` on to be written; what is there stays.
@@ -35,14 +35,15 @@ final class KVCache {
     for index in start / AttentionTile.positions..<max(tiles.count, Self.tileCount(end)) {
       if index == tiles.count {
         tiles.append(makeTile())
-        for layer in layers.indices { layers[layer].append(base(of: index, layer: layer)) }
       } else if !isKnownUniquelyReferenced(&tiles[index]) {
         let copy = makeTile()
         copy.buffer.base.copyMemory(
           from: tiles[index].buffer.base, byteCount: tiles[index].buffer.byteCount)
         tiles[index] = copy
-        for layer in layers.indices { layers[layer][index] = base(of: index, layer: layer) }
+      } else {
+        continue
       }
+      listBases(of: index..<index + 1)
     }
   }
 
@@ -54,11 +55,46 @@ final class KVCache {
     return count
   }
 
-  /// The tiles of one KV head in a layer.
-  func tiles(layer: Int, head: Int) -> AttentionTiles {
-    let headSize = shape.paddedHeadSize
-    let perHead = AttentionTile.byteCount(type, headSize: headSize)!  // it has been allocated
-    return AttentionTiles(layers[layer], offset: head * perHead, type: type, headSize: headSize)
+  /// Where tiles are; valid until room is made for more.
+  struct Layout {
+    fileprivate let bases: UnsafePointer<UnsafeMutableRawPointer>
+    fileprivate let basesPerLayer: Int
+    fileprivate let type: CacheType
+    fileprivate let headSize: Int
+    fileprivate let byteCountPerHead: Int
+
+    /// The tiles of one KV head in a layer.
+    func tiles(layer: Int, head: Int) -> AttentionTiles {
+      AttentionTiles(
+        bases + layer * basesPerLayer, offset: head * byteCountPerHead, type: type,
+        headSize: headSize)
+    }
+  }
+
+  var layout: Layout {
+    Layout(
+      bases: listed(layer: 0), basesPerLayer: basesPerLayer, type: type,
+      headSize: shape.paddedHeadSize,
+      // It has been allocated, if anything has.
+      byteCountPerHead: AttentionTile.byteCount(type, headSize: shape.paddedHeadSize) ?? 0)
+  }
+
+  private func listed(layer: Int) -> UnsafeMutablePointer<UnsafeMutableRawPointer> {
+    bases.base.assumingMemoryBound(to: UnsafeMutableRawPointer.self) + layer * basesPerLayer
+  }
+
+  /// Lists where some tiles begin; all of them where there is no room for so many.
+  private func listBases(of indices: Range<Int>) {
+    var indices = indices
+    if tiles.count > basesPerLayer {
+      basesPerLayer = tiles.count + tiles.count / 2 + 2
+      bases = AlignedBuffer(byteCount: shape.attentionLayerCount * basesPerLayer * 8)
+      indices = tiles.indices
+    }
+    for layer in 0..<shape.attentionLayerCount {
+      let list = listed(layer: layer)
+      for index in indices { list[index] = base(of: index, layer: layer) }
+    }
   }
 
   /// Bytes held now, shared ones too.

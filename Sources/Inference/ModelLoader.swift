@@ -46,8 +46,9 @@ struct ModelLoader {
   /// - Throws: what the source throws.
   mutating func layer(_ index: Int) throws -> DecoderLayer {
     let prefix = configuration.layerPrefix(index)
-    if configuration.architecture == .gptBigCode { return try bigCodeLayer(prefix) }
+    if configuration.architecture == .gptBigCode { return try bigCodeLayer(index, prefix) }
     return DecoderLayer(
+      place: configuration.layerKinds[..<index].count { $0 == configuration.layerKinds[index] },
       inputNorm: try norm(prefix + "input_layernorm"),
       mixer: configuration.layerKinds[index] == .mamba
         ? .mamba(try mamba(prefix + "mamba.")) : .attention(try attention(prefix + "self_attn.")),
@@ -60,10 +61,7 @@ struct ModelLoader {
       input: .separate(
         query: try linear(prefix + "q_proj"), key: try linear(prefix + "k_proj"),
         value: try linear(prefix + "v_proj")),
-      output: try linear(prefix + "o_proj"), headCount: configuration.headCount,
-      keyValueHeadCount: configuration.keyValueHeadCount,
-      headSize: configuration.headSize, scale: configuration.attentionMultiplier,
-      isRotary: configuration.usesRotaryPositions)
+      output: try linear(prefix + "o_proj"), heads: AttentionHeads(configuration))
   }
 
   private mutating func mamba(_ prefix: String) throws -> Mamba {
@@ -83,7 +81,8 @@ struct ModelLoader {
     guard let experts = configuration.experts else { return nil }
     return Experts(
       router: try matrix(prefix + experts.router),
-      gateUp: try matrices(prefix + experts.gateUp), down: try matrices(prefix + experts.down),
+      gateUp: MatrixList(try matrices(prefix + experts.gateUp)),
+      down: MatrixList(try matrices(prefix + experts.down)),
       usedCount: experts.usedCount, intermediateSize: experts.intermediateSize)
   }
 
@@ -103,15 +102,14 @@ struct ModelLoader {
     }
   }
 
-  private mutating func bigCodeLayer(_ prefix: String) throws -> DecoderLayer {
+  private mutating func bigCodeLayer(_ index: Int, _ prefix: String) throws -> DecoderLayer {
     DecoderLayer(
+      place: index,
       inputNorm: try norm(prefix + "ln_1"),
       mixer: .attention(
         Attention(
           input: .fused(try linear(prefix + "attn.c_attn")),
-          output: try linear(prefix + "attn.c_proj"), headCount: configuration.headCount,
-          keyValueHeadCount: configuration.keyValueHeadCount, headSize: configuration.headSize,
-          scale: configuration.attentionMultiplier, isRotary: false)),
+          output: try linear(prefix + "attn.c_proj"), heads: AttentionHeads(configuration))),
       postAttentionNorm: try norm(prefix + "ln_2"),
       feedForward: FeedForward(
         mlp: MLP(

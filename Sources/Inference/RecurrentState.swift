@@ -50,19 +50,27 @@ final class RecurrentState {
     if isKept { budget?.keptTileCount += tiles }
   }
 
-  /// Inputs of a layer's convolution, oldest first.
-  func window(_ place: Int) -> Rows {
-    Rows(
-      buffer.floats + place * Self.windowCount(shape), stride: shape.channelCount)
+  /// Where the layers' parts are; valid as long as the state.
+  struct Layout {
+    fileprivate let floats: UnsafeMutablePointer<Float>
+    fileprivate let shape: MambaShape
+    fileprivate let layerCount: Int
+
+    /// Inputs of a layer's convolution, oldest first.
+    func window(_ place: Int) -> Rows {
+      Rows(floats + place * windowCount(shape), stride: shape.channelCount)
+    }
+
+    /// The states of a layer's heads; see `StateSpaceScan`.
+    func heads(_ place: Int) -> Rows {
+      let size = headCount(shape)
+      return Rows(
+        floats + padded(layerCount * windowCount(shape)) + place * shape.headCount * size,
+        stride: size)
+    }
   }
 
-  /// The states of a layer's heads; see `StateSpaceScan`.
-  func heads(_ place: Int) -> Rows {
-    let size = Self.headCount(shape)
-    return Rows(
-      buffer.floats + padded(layerCount * Self.windowCount(shape)) + place * shape.headCount * size,
-      stride: size)
-  }
+  var layout: Layout { Layout(floats: buffer.floats, shape: shape, layerCount: layerCount) }
 
   /// Forgets everything.
   func reset() {

@@ -31,6 +31,10 @@ struct PassFailure: Error {
   /// Nil after the last layer.
   var layer: Int?
 
+  func inLayer(_ layer: Int) -> PassFailure {
+    PassFailure(row: row, reason: reason, layer: layer)
+  }
+
   /// What it means for the sequence whose row it is.
   func error(position: Int, cacheType: CacheType) -> InferenceError {
     switch reason {

@@ -62,9 +62,9 @@ public struct AttentionTile: @unchecked Sendable {  // disjoint positions, or on
   var valueScales: UnsafeMutablePointer<Float> { keyScales + Self.positions }
 }
 
-/// The tiles of one KV head of a sequence, in order of position.
+/// The tiles of one KV head of a sequence, in order of position; valid as long as their list.
 public struct AttentionTiles: @unchecked Sendable {  // as a tile
-  private let bases: [UnsafeMutableRawPointer]
+  private let bases: UnsafePointer<UnsafeMutableRawPointer>
   private let offset: Int
   let type: CacheType
   let headSize: Int
@@ -74,7 +74,7 @@ public struct AttentionTiles: @unchecked Sendable {  // as a tile
   ///   - offset: from there to the head's.
   ///   - headSize: a multiple of 16.
   public init(
-    _ bases: [UnsafeMutableRawPointer], offset: Int, type: CacheType, headSize: Int
+    _ bases: UnsafePointer<UnsafeMutableRawPointer>, offset: Int, type: CacheType, headSize: Int
   ) {
     self.bases = bases
     self.offset = offset

@@ -30,7 +30,8 @@ import Testing
       router: .packed(PanelGeometry(rows: count, columns: hidden)!) {
         rows[$0 == 4 ? 1 : $0][$1] / 6
       },
-      gateUp: matrices(2 * inner, hidden), down: matrices(hidden, inner), usedCount: used,
+      gateUp: MatrixList(matrices(2 * inner, hidden)), down: MatrixList(matrices(hidden, inner)),
+      usedCount: used,
       intermediateSize: inner)
   }
 
@@ -96,9 +97,11 @@ import Testing
         let compute = Compute(
           kernels: kernels, pool: WorkerPool(threadCount: threads), precision: .int8,
           tokenCount: some.count)
-        try FeedForward(mlp: nil, experts: experts).apply(
-          to: workspace.normalized, workspace: workspace, compute: compute,
-          into: workspace.branch, preparing: { _ in }, finishing: { _, _ in })
+        var steps = Steps(compute)
+        try FeedForward(mlp: nil, experts: experts).add(
+          to: &steps, of: workspace.normalized, workspace: workspace, into: workspace.branch,
+          preparing: { _ in }, finishing: { _, _ in })
+        try steps.run()
         for token in some.indices {
           let found = Array(
             UnsafeBufferPointer(start: workspace.branch[token], count: Self.hidden))
@@ -141,10 +144,12 @@ import Testing
     func results(_ layer: FeedForward) throws -> [[Float]] {
       let workspace = Workspace(shape: shape, tokenCapacity: tokenCount)
       let sums = workspace.hidden
-      try layer.apply(
-        to: workspace.normalized, workspace: workspace, compute: compute, into: workspace.branch,
+      var steps = Steps(compute)
+      try layer.add(
+        to: &steps, of: workspace.normalized, workspace: workspace, into: workspace.branch,
         preparing: { workspace.normalized[$0].update(from: input[$0], count: Self.hidden) },
         finishing: { token, rows in for row in rows { sums[token][row] += 1 } })
+      try steps.run()
       for token in 0..<tokenCount {
         #expect((0..<Self.hidden).allSatisfy { sums[token][$0] == 1 }, "finished once each")
       }
@@ -186,9 +191,11 @@ import Testing
           Array(values))
       }
     }
-    try FeedForward(mlp: nil, experts: experts).apply(
-      to: workspace.normalized, workspace: workspace, compute: compute, into: workspace.branch,
+    var steps = Steps(compute)
+    try FeedForward(mlp: nil, experts: experts).add(
+      to: &steps, of: workspace.normalized, workspace: workspace, into: workspace.branch,
       preparing: { _ in }, finishing: { _, _ in })
+    try steps.run()
     #expect(seen[.mlp] == [-1: input])
     var routed: [Int: [[Float]]] = [:]
     for token in input {

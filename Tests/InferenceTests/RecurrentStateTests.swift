@@ -64,7 +64,7 @@ import Tokenization
     let batch = Batch(model: model)
     // The second sequence's state is poisoned, so that its rows cannot pass the last layers.
     let poisoned = sessions[1].state!
-    for head in 0..<6 { poisoned.heads(0)[head][0] = .infinity }
+    for head in 0..<6 { poisoned.layout.heads(0)[head][0] = .infinity }
     var logits: [Int: [Float]] = [:]
     let errors = batch.run(sessions.map { .init($0, tokens: [4]) }) { logits[$0] = Array($2) }
     #expect(errors[0] == nil)

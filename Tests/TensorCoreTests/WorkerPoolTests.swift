@@ -40,6 +40,44 @@ private final class Calls: Sendable {
     }
   }
 
+  /// No index of a stage begins before all of those before it are done.
+  @Test(arguments: [1, 2, 3, 8])
+  func stagesFollowEachOther(threads: Int) {
+    let pool = WorkerPool(threadCount: threads)
+    let done = Atomic<Int>(0)
+    let early = Atomic<Int>(0)
+    for round in 0..<2_000 {
+      done.store(0, ordering: .relaxed)
+      var before = 0
+      let stages = [3, 0, 1, 1, 20, 7, 0].map { count in
+        let first = before
+        before += count
+        return LoopStage(count: count) { index in
+          if done.load(ordering: .relaxed) < first { early.add(1, ordering: .relaxed) }
+          // Some take long.
+          for _ in 0..<(index + round) % 5 * 200 { _ = done.load(ordering: .relaxed) }
+          done.add(1, ordering: .relaxed)
+        }
+      }
+      pool.run(stages)
+      #expect(done.load(ordering: .relaxed) == before)
+    }
+    #expect(early.load(ordering: .relaxed) == 0)
+  }
+
+  /// A thread that waits for a stage to begin is given the index that it will take.
+  @Test(.timeLimit(.minutes(1))) func waitingThreadsPrepare() {
+    let pool = WorkerPool(threadCount: 2)
+    let prepared = Atomic<Int>(-1)
+    pool.run([
+      LoopStage(count: 1) { _ in
+        while prepared.load(ordering: .relaxed) < 0 {}  // until the other thread waits
+      },
+      LoopStage(count: 1, whileWaiting: { prepared.store($0, ordering: .relaxed) }) { _ in },
+    ])
+    #expect(prepared.load(ordering: .relaxed) == 0)
+  }
+
   @Test func manyShortLoops() {
     let pool = WorkerPool(threadCount: 4)
     let total = Atomic<Int>(0)

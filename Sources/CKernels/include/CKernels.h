@@ -204,6 +204,12 @@ static inline int64_t ck_token_group(int64_t tokens, int64_t stream_tokens, int6
   return (tokens + groups - 1) / groups;
 }
 
+/// Asks for bytes to be brought into the second-level cache of the thread's processor.
+static inline void ck_prefetch(const void *bytes, int64_t count) {
+  for (int64_t line = 0; line < count; line += 64)
+    __builtin_prefetch((const char *)bytes + line, 0, 2);
+}
+
 /// Tells the processor that a loop is waiting for another thread.
 static inline void ck_pause(void) {
 #if defined(__x86_64__)

@@ -86,14 +86,17 @@ public final class LayerPass {
     state?.reset()
     try forEachChunk(of: hidden, layer: weights.index) { segment, compute throws(PassFailure) in
       rotary?.fill(segment, in: workspace, pool: compute.pool)
-      let plan = AttentionPlan([segment], shape: shape, threadCount: compute.pool.threadCount)
+      let context = PassContext(
+        [segment],
+        plan: AttentionPlan([segment], shape: shape, threadCount: compute.pool.threadCount))
       let outcome = withoutActuallyEscaping(observe) { observe in
         var compute = compute
         compute.observer = observe
         return Result { () throws(PassFailure) in
-          try weights.layer.apply(
-            to: [segment], place: 0, residualMultiplier: weights.residualMultiplier, plan: plan,
-            workspace: workspace, compute: compute)
+          try weights.layer.steps(
+            place: 0, residualMultiplier: weights.residualMultiplier, context: context,
+            workspace: workspace, compute: compute
+          ).run()
         }
       }
       try outcome.get()

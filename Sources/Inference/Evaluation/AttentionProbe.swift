@@ -31,7 +31,8 @@ public final class AttentionProbe {
         _ = model.kernels.enter(
           key: head.baseAddress!, value: head.baseAddress! + width, size: shape.headSize,
           position: position % AttentionTile.positions,
-          tile: cache.tiles(layer: 0, head: keyValueHead)[position / AttentionTile.positions])
+          tile: cache.layout.tiles(layer: 0, head: keyValueHead)[
+            position / AttentionTile.positions])
       }
     }
     for token in 0..<Self.chunkLength {
@@ -62,7 +63,10 @@ public final class AttentionProbe {
         ]
         let plan = AttentionPlan(
           segments, shape: model.shape, threadCount: model.pool.threadCount)
-        attention.attend(segments, layer: 0, plan: plan, workspace: workspace, compute: compute)
+        var steps = Steps(compute)
+        attention.heads.addAttention(
+          layer: 0, context: PassContext(segments, plan: plan), workspace: workspace, to: &steps)
+        try? steps.run()  // nothing in it fails
       }
     }
     return duration / .seconds(1) * Double(model.shape.attentionLayerCount)

@@ -64,7 +64,7 @@ extension MLP {
 
 extension Experts {
   fileprivate var linears: [Linear] {
-    ([router] + gateUp.prefix(usedCount) + down.prefix(usedCount)).map {
+    ([router] + gateUp.matrices.prefix(usedCount) + down.matrices.prefix(usedCount)).map {
       Linear(weight: $0, bias: nil)
     }
   }

@@ -22,11 +22,13 @@ struct AttentionPlan {
   /// The whole of what was handed out in ranges.
   private(set) var joins: [Piece] = []
   private(set) var slotCount = 0
+  let paddedHeadSize: Int
 
   /// Queries that one piece holds: some blocks of every kernel, so that a tile stays in the cache.
   private static let queriesPerPiece = 64
 
   init(_ segments: [Segment], shape: ModelShape, threadCount: Int) {
+    paddedHeadSize = shape.paddedHeadSize
     let group = shape.headCount / shape.keyValueHeadCount
     let tokensPerPiece = max(1, Self.queriesPerPiece / group)
     let whole = segments.reduce(0) {

@@ -10,6 +10,8 @@ struct DecoderLayer: Sendable {
     case mamba(Mamba)
   }
 
+  /// Of the layer among those with such a mixer.
+  let place: Int
   let inputNorm: Norm
   let mixer: Mixer
   let postAttentionNorm: Norm
@@ -20,15 +22,20 @@ struct DecoderLayer: Sendable {
     if case .attention(let attention) = mixer { attention } else { nil }
   }
 
-  /// Adds the layer's branches, times `residualMultiplier`, to the residual stream in
-  /// `workspace.hidden`.
+  /// Whether ``steps(place:residualMultiplier:context:workspace:compute:)`` computes nothing.
+  func hasFixedSteps(with compute: Compute) -> Bool {
+    compute.observer == nil && (feedForward.experts == nil || compute.tokenCount == 1)
+  }
+
+  /// Steps that add the layer's branches, times `residualMultiplier`, to the residual stream in
+  /// `workspace.hidden`. Those that others depend on may be computed at once.
   ///
-  /// - Parameter place: of the layer in the segments' caches or states.
-  /// - Throws: ``PassFailure``.
-  func apply(
-    to segments: [Segment], place: Int, residualMultiplier: Float, plan: AttentionPlan,
-    workspace: Workspace, compute: Compute
-  ) throws(PassFailure) {
+  /// - Parameter place: of the layer in the sequences' caches or states.
+  /// - Throws: ``PassFailure`` of steps that are computed.
+  func steps(
+    place: Int, residualMultiplier: Float, context: PassContext, workspace: Workspace,
+    compute: Compute
+  ) throws(PassFailure) -> Steps {
     let (hidden, normalized, branch) = (workspace.hidden, workspace.normalized, workspace.branch)
     let normalize = { compute.apply(inputNorm, to: hidden[$0], into: normalized[$0]) }
     let hiddenSize = inputNorm.count
@@ -38,20 +45,22 @@ struct DecoderLayer: Sendable {
         sum[feature] += terms[feature] * residualMultiplier
       }
     }
+    var steps = Steps(compute)
     switch mixer {
     case .attention(let attention):
-      try attention.apply(
-        to: normalized, layer: place, segments: segments, plan: plan, workspace: workspace,
-        compute: compute, into: branch, preparing: normalize, finishing: add)
+      try attention.add(
+        to: &steps, of: normalized, layer: place, context: context, workspace: workspace,
+        into: branch, preparing: normalize, finishing: add)
     case .mamba(let mamba):
-      try mamba.apply(
-        to: normalized, place: place, segments: segments, workspace: workspace, compute: compute,
+      try mamba.add(
+        to: &steps, of: normalized, place: place, context: context, workspace: workspace,
         into: branch, preparing: normalize, finishing: add)
     }
-    try feedForward.apply(
-      to: normalized, workspace: workspace, compute: compute, into: branch,
+    try feedForward.add(
+      to: &steps, of: normalized, workspace: workspace, into: branch,
       preparing: { compute.apply(postAttentionNorm, to: hidden[$0], into: normalized[$0]) },
       finishing: add)
+    return steps
   }
 }
 
@@ -75,34 +84,50 @@ struct Decoder: Sendable {
 
   var hiddenSize: Int { embedding.geometry.columns }
 
-  /// Takes the tokens of all segments through all layers; leaves the residual stream in
-  /// `workspace.hidden`.
+  /// Embeds the tokens of all segments.
+  func begin(_ segments: [Segment], workspace: Workspace, pool: WorkerPool) {
+    for segment in segments { begin(segment, workspace: workspace, pool: pool) }
+  }
+
+  /// The steps of all layers, where they do not depend on what is computed; nil where they do.
+  func fixedSteps(
+    context: PassContext, workspace: Workspace, compute: Compute
+  ) throws(PassFailure) -> Steps? {
+    guard layers.allSatisfy({ $0.hasFixedSteps(with: compute) }) else { return nil }
+    var all = Steps(compute)
+    for index in layers.indices {
+      all.add(try steps(index, context, workspace, compute), layer: index)
+    }
+    return all
+  }
+
+  /// Takes the tokens of all segments through all layers, one after the other; leaves the residual
+  /// stream in `workspace.hidden`.
   ///
   /// - Parameter observe: called with the number of layers passed, from none on, and the residual
   ///   stream there.
   /// - Throws: ``PassFailure``.
   func forward(
-    _ segments: [Segment], plan: AttentionPlan, workspace: Workspace, compute: Compute,
+    context: PassContext, workspace: Workspace, compute: Compute,
     observe: ((_ depth: Int, _ hidden: Rows) -> Void)?
   ) throws(PassFailure) {
-    for segment in segments { begin(segment, workspace: workspace, pool: compute.pool) }
     observe?(0, workspace.hidden)
-    var (attentionPlace, mambaPlace) = (0, 0)
     for index in layers.indices {
-      let place: Int
-      switch layers[index].mixer {
-      case .attention: (place, attentionPlace) = (attentionPlace, attentionPlace + 1)
-      case .mamba: (place, mambaPlace) = (mambaPlace, mambaPlace + 1)
-      }
       do throws(PassFailure) {
-        try layers[index].apply(
-          to: segments, place: place, residualMultiplier: residualMultiplier, plan: plan,
-          workspace: workspace, compute: compute)
+        try steps(index, context, workspace, compute).run()
       } catch {
-        throw PassFailure(row: error.row, reason: error.reason, layer: index)
+        throw error.inLayer(index)
       }
       observe?(index + 1, workspace.hidden)
     }
+  }
+
+  private func steps(
+    _ index: Int, _ context: PassContext, _ workspace: Workspace, _ compute: Compute
+  ) throws(PassFailure) -> Steps {
+    try layers[index].steps(
+      place: layers[index].place, residualMultiplier: residualMultiplier, context: context,
+      workspace: workspace, compute: compute)
   }
 
   /// Logits that follow some rows of the residual stream: `logits[i]` those of `rows[i]`.
@@ -112,8 +137,9 @@ struct Decoder: Sendable {
   func logits(
     of rows: [Int], workspace: Workspace, compute: Compute, into logits: Rows
   ) throws(PassFailure) {
-    try compute.apply(
-      [(output, logits)], to: workspace.normalized, .output, activations: workspace.activations,
+    var steps = Steps(compute)
+    try steps.add(
+      [(output, logits)], of: workspace.normalized, .output, activations: workspace.activations,
       preparing: { index in
         compute.apply(norm, to: workspace.hidden[rows[index]], into: workspace.normalized[index])
       },
@@ -123,6 +149,7 @@ struct Decoder: Sendable {
           let row = logits[index]
           for id in ids { row[id] /= logitsScaling }
         })
+    try steps.run()
   }
 
   /// Embeds the tokens of a segment, and the angles of their positions.

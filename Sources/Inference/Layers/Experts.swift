@@ -6,120 +6,167 @@ import TensorCore
 struct Experts: Sendable {
   let router: WeightMatrix
   /// Of each expert the rows of gate, then those of up.
-  let gateUp: [WeightMatrix]
-  let down: [WeightMatrix]
+  let gateUp: MatrixList
+  let down: MatrixList
   /// Experts that a token is sent to.
   let usedCount: Int
   let intermediateSize: Int
 
-  /// The product that gives the router's logits.
+  /// The product that gives the router's logits, after the preparation of its input.
   ///
   /// - Parameters:
   ///   - isObserved: whether the router is the one that shows the input to the observer.
   ///   - prepare: computes a row of the input.
-  /// - Throws: ``PassFailure``.
+  /// - Throws: ``PassFailure`` of earlier steps.
   func routerProduct(
-    _ input: Rows, isObserved: Bool, workspace: Workspace, compute: Compute,
+    _ steps: inout Steps, _ input: Rows, isObserved: Bool, workspace: Workspace,
     preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) -> Kernels.ProductGroup {
     let scratch = workspace.experts!
-    try compute.load(
+    try steps.load(
       input, isObserved ? .mlp : nil, for: router, into: scratch.routed, preparing: prepare)
-    return compute.product(
+    return steps.compute.product(
       Linear(weight: router, bias: nil), scratch.routed, into: scratch.logits)
   }
 
-  /// Sends every token to the experts that the router's logits choose; the features that these have
-  /// of it, silu(gate x) · up x, stay in the workspace.
+  /// The rows of each expert that has tokens, in the order of ``Routing``.
+  struct Choice {
+    let batches: [Range<Int>]
+    /// The token of each row.
+    let tokens: [Int]
+    /// Nil where they are known only when products are computed.
+    let experts: [Int]?
+  }
+
+  /// Adds the choice of every token's experts by the router's logits. A single token goes to as many
+  /// experts as ever, whichever they are; with more tokens one must know, so what is there of steps is
+  /// computed at once.
+  private func addRouting(
+    to steps: inout Steps, _ scratch: ExpertWorkspace
+  ) throws(PassFailure) -> Choice {
+    let (compute, routing) = (steps.compute, scratch.routing)
+    let route = {
+      routing.route(
+        scratch.logits, tokenCount: compute.tokenCount, count: gateUp.count, used: usedCount,
+        pool: compute.pool)
+    }
+    guard compute.tokenCount == 1, compute.observer == nil else {
+      try steps.runNow()
+      route()
+      return Choice(batches: routing.batches, tokens: routing.tokens, experts: routing.experts)
+    }
+    steps.add(
+      LoopStage(count: 1) { _ in
+        route()
+        for (place, expert) in routing.experts.enumerated() { scratch.choice[place] = expert }
+      })
+    return Choice(
+      batches: (0..<usedCount).map { $0..<$0 + 1 },
+      tokens: Array(repeating: 0, count: usedCount), experts: nil)
+  }
+
+  /// Sends every token to experts, and adds the features that these have of it, silu(gate x) · up x. They
+  /// stay in the workspace.
   ///
-  /// - Throws: ``PassFailure``.
-  func project(_ input: Rows, workspace: Workspace, compute: Compute) throws(PassFailure) {
-    let scratch = workspace.experts!
-    scratch.routing.route(
-      scratch.logits, tokenCount: compute.tokenCount, count: gateUp.count, used: usedCount,
-      pool: compute.pool)
-    let (routing, kernels, features) = (scratch.routing, compute.kernels, scratch.features)
-    show(
-      .experts, input, source: routing.tokens, scratch, compute,
-      columns: gateUp[0].geometry.columns)
+  /// - Throws: ``PassFailure`` of earlier steps.
+  func addFeatures(
+    to steps: inout Steps, of input: Rows, workspace: Workspace
+  ) throws(PassFailure) -> Choice {
+    let (compute, scratch) = (steps.compute, workspace.experts!)
+    let choice = try addRouting(to: &steps, scratch)
+    let (batches, tokens, kernels) = (choice.batches, choice.tokens, compute.kernels)
+    show(.experts, input, source: tokens, scratch, compute, columns: gateUp.geometry.columns)
     // The experts of a single token read the same row: it is prepared once.
     let isShared = compute.tokenCount == 1
-    do throws(NonFiniteActivation) {
-      try scratch.activations.load(
-        input.pointer, source: routing.tokens, batches: isShared ? [0..<1] : routing.batches,
-        inputStride: input.stride, for: gateUp[0], precision: compute.precision,
-        kernels: kernels, pool: compute.pool)
-    } catch {
-      throw PassFailure(row: routing.tokens[error.token], reason: .activation)
-    }
-    features.begin(
-      tokenCount: routing.tokens.count, for: down[0], precision: compute.precision,
-      kernels: kernels)
-    let gate = scratch.gateUp
+    let (loading, entry) = scratch.activations.loading(
+      input.pointer, source: tokens, batches: isShared ? [0..<1] : batches,
+      inputStride: input.stride, for: gateUp[0], precision: compute.precision, kernels: kernels,
+      threadCount: compute.pool.threadCount)
+    steps.add(loading)
+    steps.check(entry) { tokens[$0] }
+    let features = scratch.features.begin(
+      tokenCount: tokens.count, for: down[0], precision: compute.precision, kernels: kernels)
+    defer { steps.check(features) { tokens[$0] } }
+    let (gate, size) = (scratch.gateUp, intermediateSize)
     let activate = { (row: Int, batch: Range<Int>, columns: Range<Int>) in
-      compute.activate(gate[row], by: gate[row] + intermediateSize, rows: columns)
-      features.enter(
-        gate[row], columns: columns, token: row, of: batch, for: down[0], kernels: kernels)
+      compute.activate(gate[row], by: gate[row] + size, rows: columns)
+      features.enter(gate[row], columns: columns, token: row, of: batch)
     }
-    let batches = routing.batches
-    func product(_ expert: Int, _ batch: Range<Int>, panels: Range<Int>? = nil) -> Kernels.Product {
-      Kernels.Product(
-        gateUp[expert], scratch.activations, batch: isShared ? nil : batch, panels: panels,
-        output: isShared ? gate[batch.lowerBound] : gate.pointer, outputStride: gate.stride)
+    func product(_ place: Int, panels: Range<Int>? = nil) -> Kernels.Product {
+      let batch = batches[place]
+      return self.product(
+        gateUp, choice, place, scratch, scratch.activations, batch: isShared ? nil : batch,
+        panels: panels, output: isShared ? gate[batch.lowerBound] : gate.pointer,
+        outputStride: gate.stride)
     }
     // The thread that has computed gate and up goes on, unless some panel holds rows of both. Of a
     // single token they are so few that threads had better go on reading weights.
-    guard intermediateSize % 16 == 0, compute.tokenCount > 1 else {
-      kernels.multiply(
-        zip(routing.experts, batches).map { .init(product($0, $1)) }, pool: compute.pool)
-      compute.pool.parallelRanges(batches.count, minimum: 16) { places in
-        for batch in batches[places] {
-          for row in batch { activate(row, batch, 0..<intermediateSize) }
-        }
-      }
-      return
+    guard size % 16 == 0, compute.tokenCount > 1 else {
+      steps.add(batches.indices.map { .init(product($0)) })
+      steps.add(
+        LoopStage(count: batches.count) { place in
+          for row in batches[place] { activate(row, batches[place], 0..<size) }
+        })
+      return choice
     }
-    let panelCount = intermediateSize / 16
+    let panelCount = size / 16
     let finish = { (rows: Range<Int>, expert: Int) in
       for row in batches[expert] { activate(row, batches[expert], rows) }
     }
-    let groups = zip(routing.experts, batches).map { expert, batch in
-      Kernels.ProductGroup(
-        product(expert, batch, panels: 0..<panelCount),
-        [product(expert, batch, panels: panelCount..<2 * panelCount)],
-        rowMultiple: down[0].encoding.blockSize ?? 16, finish: finish)
-    }
-    kernels.multiply(groups, pool: compute.pool)
+    steps.add(
+      batches.indices.map { place in
+        Kernels.ProductGroup(
+          product(place, panels: 0..<panelCount),
+          [product(place, panels: panelCount..<2 * panelCount)],
+          rowMultiple: down.encoding.blockSize ?? 16, finish: finish)
+      })
+    return choice
   }
 
-  /// `result[t]` = the sum of what the token's experts make of their features, by weight, experts
+  /// A product with the matrix of a chosen expert.
+  private func product(
+    _ matrices: MatrixList, _ choice: Choice, _ place: Int, _ scratch: ExpertWorkspace,
+    _ activations: Activations, batch: Range<Int>?, panels: Range<Int>? = nil,
+    output: UnsafeMutablePointer<Float>, outputStride: Int
+  ) -> Kernels.Product {
+    if let experts = choice.experts {
+      Kernels.Product(
+        matrices, at: experts[place], activations, batch: batch, panels: panels, output: output,
+        outputStride: outputStride)
+    } else {
+      Kernels.Product(
+        matrices, chosen: scratch.choice + place, activations, batch: batch, panels: panels,
+        output: output, outputStride: outputStride)
+    }
+  }
+
+  /// Adds `result[t]` = the sum of what the token's experts make of their features, by weight, experts
   /// ascending.
   ///
   /// - Parameters:
+  ///   - choice: of the features.
   ///   - mlp: what is beside them; what it makes of its features is added.
   ///   - finish: what is done with results.
-  /// - Throws: ``PassFailure``.
-  func finish(
-    beside mlp: MLP?, workspace: Workspace, compute: Compute, into result: Rows,
-    finishing finish: @escaping RowFinish
+  /// - Throws: ``PassFailure`` of earlier steps.
+  func addResult(
+    to steps: inout Steps, of choice: Choice, beside mlp: MLP?, workspace: Workspace,
+    into result: Rows, finishing finish: @escaping RowFinish
   ) throws(PassFailure) {
-    let (scratch, kernels) = (workspace.experts!, compute.kernels)
+    let (compute, scratch) = (steps.compute, workspace.experts!)
     let (routing, output, shared) = (scratch.routing, scratch.output, scratch.shared)
-    do throws(NonFiniteActivation) {
-      try scratch.features.finish()
-    } catch {
-      throw PassFailure(row: routing.tokens[error.token], reason: .activation)
+    let kernels = compute.kernels
+    if compute.observer != nil {
+      try steps.runNow()
+      show(.expertDown, scratch.gateUp, source: nil, scratch, compute, columns: intermediateSize)
     }
-    show(
-      .expertDown, scratch.gateUp, source: nil, scratch, compute, columns: intermediateSize)
-    var products = zip(routing.experts, routing.batches).map { expert, rows in
-      Kernels.Product(
-        down[expert], scratch.features, batch: rows, output: output.pointer,
+    var products = choice.batches.enumerated().map { place, rows in
+      product(
+        down, choice, place, scratch, scratch.features, batch: rows, output: output.pointer,
         outputStride: output.stride)
     }
     if let mlp {
       products.append(
-        try mlp.downProduct(workspace: workspace, compute: compute, into: shared))
+        try mlp.downProduct(&steps, workspace: workspace, into: shared))
     }
     let sum: RowFinish = { token, rows in
       add(routing, token: token, output, rows: rows, into: result, kernels: kernels)
@@ -134,11 +181,11 @@ struct Experts: Sendable {
       let group = Kernels.ProductGroup(products[0], Array(products.dropFirst())) { rows, _ in
         for token in 0..<compute.tokenCount { sum(token, rows) }
       }
-      kernels.multiply([group], pool: compute.pool)
+      steps.add([group])
     } else {
-      kernels.multiply(products.map { .init($0) }, pool: compute.pool)
-      let rows = 0..<padded(down[0].geometry.rows)
-      compute.pool.parallelFor(compute.tokenCount) { sum($0, rows) }
+      steps.add(products.map { .init($0) })
+      let rows = 0..<down.geometry.paddedRows
+      steps.add(LoopStage(count: compute.tokenCount) { sum($0, rows) })
     }
   }
 

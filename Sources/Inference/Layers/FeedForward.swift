@@ -6,30 +6,32 @@ struct FeedForward: Sendable {
   let mlp: MLP?
   let experts: Experts?
 
+  /// Adds the layer's steps; those of experts up to their routing are computed at once.
+  ///
   /// - Parameters:
   ///   - prepare: computes a row of the input.
   ///   - finish: what is done with results.
-  /// - Throws: ``PassFailure``.
-  func apply(
-    to input: Rows, workspace: Workspace, compute: Compute, into result: Rows,
+  /// - Throws: ``PassFailure`` of steps that are computed.
+  func add(
+    to steps: inout Steps, of input: Rows, workspace: Workspace, into result: Rows,
     preparing prepare: @escaping (_ token: Int) -> Void, finishing finish: @escaping RowFinish
   ) throws(PassFailure) {
     guard let experts else {
       let mlp = mlp!
-      try mlp.project(input, workspace: workspace, compute: compute, preparing: prepare)
-      try mlp.finish(workspace: workspace, compute: compute, into: result, finishing: finish)
+      try mlp.addFeatures(to: &steps, of: input, workspace: workspace, preparing: prepare)
+      try mlp.addResult(to: &steps, workspace: workspace, into: result, finishing: finish)
       return
     }
     let router = try experts.routerProduct(
-      input, isObserved: mlp == nil, workspace: workspace, compute: compute, preparing: prepare)
+      &steps, input, isObserved: mlp == nil, workspace: workspace, preparing: prepare)
     // Of a single token all products are short: the MLP's are computed beside those of the experts.
     if let mlp {
-      try mlp.project(input, beside: [router], workspace: workspace, compute: compute)
+      try mlp.addFeatures(to: &steps, of: input, beside: [router], workspace: workspace)
     } else {
-      compute.kernels.multiply([router], pool: compute.pool)
+      steps.add([router])
     }
-    try experts.project(input, workspace: workspace, compute: compute)
-    try experts.finish(
-      beside: mlp, workspace: workspace, compute: compute, into: result, finishing: finish)
+    let choice = try experts.addFeatures(to: &steps, of: input, workspace: workspace)
+    try experts.addResult(
+      to: &steps, of: choice, beside: mlp, workspace: workspace, into: result, finishing: finish)
   }
 }

@@ -15,36 +15,37 @@ struct MLP: Sendable {
   let down: Linear
   let intermediateSize: Int
 
-  /// The features of the input: silu(gate x) · up x, or gelu(up x). They stay in the workspace.
+  /// Adds the features of the input: silu(gate x) · up x, or gelu(up x). They stay in the workspace.
   ///
   /// - Parameters:
   ///   - others: products that are computed along with gate and up.
   ///   - prepare: computes a row of the input.
-  /// - Throws: ``PassFailure``.
-  func project(
-    _ input: Rows, beside others: [Kernels.ProductGroup] = [], workspace: Workspace,
-    compute: Compute, preparing prepare: ((_ token: Int) -> Void)? = nil
+  /// - Throws: ``PassFailure`` of earlier steps.
+  func addFeatures(
+    to steps: inout Steps, of input: Rows, beside others: [Kernels.ProductGroup] = [],
+    workspace: Workspace, preparing prepare: ((_ token: Int) -> Void)? = nil
   ) throws(PassFailure) {
-    let (activations, features) = (workspace.activations, workspace.features)
+    let compute = steps.compute
+    let activations = workspace.activations
     let (gate, up, tokens) = (workspace.gateUp, up(of: workspace), 0..<compute.tokenCount)
-    features.begin(
+    let features = workspace.features.begin(
       tokenCount: tokens.count, for: down.weight, precision: compute.precision,
       kernels: compute.kernels)
     let activate: RowFinish = { token, rows in
       compute.activate(gate[token], by: up?[token], rows: rows)
-      features.enter(
-        gate[token], columns: rows, token: token, of: tokens, for: down.weight,
-        kernels: compute.kernels)
+      features.enter(gate[token], columns: rows, token: token, of: tokens)
     }
+    defer { steps.check(features) }
     guard let parts = partsWithCommonRows(gate: gate, up: up) else {
-      try compute.apply(
-        layers(gate: gate, up: up), to: input, .mlp, activations: activations,
+      try steps.add(
+        layers(gate: gate, up: up), of: input, .mlp, activations: activations,
         preparing: prepare)
-      compute.kernels.multiply(others, pool: compute.pool)
-      compute.pool.parallelFor(tokens.count) { activate($0, 0..<intermediateSize) }
+      if !others.isEmpty { steps.add(others) }
+      let columns = 0..<intermediateSize
+      steps.add(LoopStage(count: tokens.count) { activate($0, columns) })
       return
     }
-    try compute.load(
+    try steps.load(
       input, .mlp, for: parts[0].linear.weight, into: activations, preparing: prepare)
     let products = parts.map { part in
       Kernels.Product(
@@ -60,35 +61,32 @@ struct MLP: Sendable {
         activate(token, rows)
       }
     }
-    compute.kernels.multiply(others + [group], pool: compute.pool)
+    steps.add(others + [group])
   }
 
-  /// `result[t]` = the down projection of the features.
+  /// Adds `result[t]` = the down projection of the features.
   ///
   /// - Parameter finish: what is done with results.
-  /// - Throws: ``PassFailure``.
-  func finish(
-    workspace: Workspace, compute: Compute, into result: Rows, finishing finish: @escaping RowFinish
+  /// - Throws: ``PassFailure`` of earlier steps.
+  func addResult(
+    to steps: inout Steps, workspace: Workspace, into result: Rows,
+    finishing finish: @escaping RowFinish
   ) throws(PassFailure) {
-    try endFeatures(workspace: workspace, compute: compute)
-    let product = compute.product(down, workspace.features, into: result, finishing: finish)
-    compute.kernels.multiply([product], pool: compute.pool)
+    try steps.show(workspace.gateUp, .down, columns: down.weight.geometry.columns)
+    steps.add([
+      steps.compute.product(down, workspace.features, into: result, finishing: finish)
+    ])
   }
 
   /// The product of the down projection with the features, as yet without its bias.
   ///
-  /// - Throws: ``PassFailure``.
+  /// - Throws: ``PassFailure`` of earlier steps.
   func downProduct(
-    workspace: Workspace, compute: Compute, into result: Rows
+    _ steps: inout Steps, workspace: Workspace, into result: Rows
   ) throws(PassFailure) -> Kernels.Product {
-    try endFeatures(workspace: workspace, compute: compute)
+    try steps.show(workspace.gateUp, .down, columns: down.weight.geometry.columns)
     return Kernels.Product(
       down.weight, workspace.features, output: result.pointer, outputStride: result.stride)
-  }
-
-  private func endFeatures(workspace: Workspace, compute: Compute) throws(PassFailure) {
-    try compute.finish(workspace.features)
-    compute.observe(workspace.gateUp, .down, columns: down.weight.geometry.columns)
   }
 
   /// Where the up projections are beside those of the gate; nil without a gate.

@@ -17,96 +17,95 @@ struct Mamba: Sendable {
   let norm: Norm
   let output: Linear
 
+  /// Adds the layer's steps.
+  ///
   /// - Parameters:
-  ///   - place: of the layer in the segments' states, which take in their tokens.
+  ///   - place: of the layer in the sequences' states, which take in their tokens.
   ///   - prepare: computes a row of the input.
   ///   - finish: what is done with results.
-  /// - Throws: ``PassFailure``.
-  func apply(
-    to input: Rows, place: Int, segments: [Segment], workspace: Workspace, compute: Compute,
+  /// - Throws: ``PassFailure`` of earlier steps.
+  func add(
+    to steps: inout Steps, of input: Rows, place: Int, context: PassContext, workspace: Workspace,
     into result: Rows, preparing prepare: @escaping (_ token: Int) -> Void,
     finishing finish: RowFinish?
   ) throws(PassFailure) {
-    try compute.apply(
-      [(self.input, workspace.projected)], to: input, .mamba, activations: workspace.activations,
+    try steps.add(
+      [(self.input, workspace.projected)], of: input, .mamba, activations: workspace.activations,
       preparing: prepare)
-    convolve(segments, place: place, workspace: workspace, compute: compute)
-    scan(segments, place: place, workspace: workspace, compute: compute)
-    try compute.apply(
-      [(output, result)], to: workspace.scanned, .mambaOutput, activations: workspace.activations,
-      preparing: {
-        gate(workspace.scanned[$0], by: workspace.projected[$0], kernels: compute.kernels)
-      }, finishing: finish)
+    addConvolution(of: context.parts, place: place, workspace: workspace, to: &steps)
+    addScan(of: context.parts, place: place, workspace: workspace, to: &steps)
+    let kernels = steps.compute.kernels
+    let (scanned, projected) = (workspace.scanned, workspace.projected)
+    try steps.add(
+      [(output, result)], of: scanned, .mambaOutput, activations: workspace.activations,
+      preparing: { gate(scanned[$0], by: projected[$0], kernels: kernels) }, finishing: finish)
   }
 
   /// Channels that one thread takes through all tokens of a segment: a few pages of the projection, or
   /// more where there are many segments, whose rows are then read in long stretches.
   private static let channelsPerPiece = 512
 
-  private func convolve(
-    _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
+  private func addConvolution(
+    of parts: SharedList<PassContext.Part>, place: Int, workspace: Workspace,
+    to steps: inout Steps
   ) {
-    let channels = shape.channelCount
-    let share = channels * segments.count / (4 * compute.pool.threadCount)
+    let (channels, compute) = (shape.channelCount, steps.compute)
+    let share = channels * parts.count / (4 * compute.pool.threadCount)
     let width = min(channels, max(Self.channelsPerPiece, share))
     let pieces = (channels - 1) / width + 1
     let input = Rows(
       workspace.projected.pointer + shape.innerSize, stride: workspace.projected.stride)
-    // As little as possible that has references; see `scan`.
+    // As little as possible that has references; see `addScan`.
     let (convolution, kernels, output) = (convolution, compute.kernels, workspace.convolved)
-    let parts = segments.map { (rows: $0.rows, window: $0.state!.window(place)) }
-    compute.pool.parallelFor(parts.count * pieces) { index in
-      let part = parts[index / pieces]
-      let first = index % pieces * width
-      convolution.apply(
-        to: input, rows: part.rows,
-        channels: first..<min(first + width, channels),
-        window: part.window, kernels: kernels, into: output)
-    }
+    steps.add(
+      LoopStage(count: parts.count * pieces) { index in
+        let part = parts[index / pieces]
+        let first = index % pieces * width
+        convolution.apply(
+          to: input, rows: part.rows,
+          channels: first..<min(first + width, channels),
+          window: part.state!.window(place), kernels: kernels, into: output)
+      })
   }
 
   /// Heads that a thread takes through one token: states that follow each other in memory are read in
   /// long stretches. More tokens keep a thread busy with fewer.
   private static let headsPerPiece = 8
 
-  private func scan(
-    _ segments: [Segment], place: Int, workspace: Workspace, compute: Compute
+  private func addScan(
+    of parts: SharedList<PassContext.Part>, place: Int, workspace: Workspace,
+    to steps: inout Steps
   ) {
     // Nothing that has references: of one token a head takes a microsecond or two, and threads that
     // count the same references wait for each other.
-    let (shape, kernels, parameters) = (shape, compute.kernels, heads.parameters)
+    let (shape, kernels, parameters) = (shape, steps.compute.kernels, heads.parameters)
     let (projected, convolved, scanned) =
       (workspace.projected, workspace.convolved, workspace.scanned)
     let headsPerGroup = shape.headCount / shape.groupCount
-    let parts = segments.map { (rows: $0.rows, states: $0.state!.heads(place)) }
-    let longest = segments.map(\.rows.count).max() ?? 1
+    let longest = (0..<parts.count).map { parts[$0].rows.count }.max() ?? 1
     let width = max(1, Self.headsPerPiece / longest)
     let pieces = (shape.headCount - 1) / width + 1
-    withExtendedLifetime((heads, workspace, segments)) {
-      parts.withUnsafeBufferPointer { parts in
-        compute.pool.parallelFor(parts.count * pieces) { index in
-          let (part, piece) = (parts[index / pieces], index % pieces)
-          let first = convolved[part.rows.lowerBound]
-          for head in piece * width..<min((piece + 1) * width, shape.headCount) {
-            let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
-            parameters.withSteps(
-              of: head, in: part.rows, projected: projected,
-              column: shape.projectionSize - shape.headCount, kernels: kernels
-            ) { steps, decays in
-              kernels.scan(
-                StateSpaceScan(
-                  state: part.states[head], stateSize: shape.stateSize,
-                  headSize: shape.headSize, inputs: first + head * shape.headSize,
-                  written: written, read: written + shape.groupCount * shape.stateSize,
-                  stride: convolved.stride, steps: steps, decays: decays,
-                  skip: parameters.skips[head],
-                  outputs: scanned[part.rows.lowerBound] + head * shape.headSize,
-                  outputStride: scanned.stride, tokenCount: part.rows.count))
-            }
+    steps.add(
+      LoopStage(count: parts.count * pieces) { index in
+        let (part, piece) = (parts[index / pieces], index % pieces)
+        let (first, states) = (convolved[part.rows.lowerBound], part.state!.heads(place))
+        for head in piece * width..<min((piece + 1) * width, shape.headCount) {
+          let written = first + shape.innerSize + head / headsPerGroup * shape.stateSize
+          parameters.withSteps(
+            of: head, in: part.rows, projected: projected,
+            column: shape.projectionSize - shape.headCount, kernels: kernels
+          ) { steps, decays in
+            kernels.scan(
+              StateSpaceScan(
+                state: states[head], stateSize: shape.stateSize, headSize: shape.headSize,
+                inputs: first + head * shape.headSize, written: written,
+                read: written + shape.groupCount * shape.stateSize, stride: convolved.stride,
+                steps: steps, decays: decays, skip: parameters.skips[head],
+                outputs: scanned[part.rows.lowerBound] + head * shape.headSize,
+                outputStride: scanned.stride, tokenCount: part.rows.count))
           }
         }
-      }
-    }
+      })
   }
 
   /// The results of a token's heads, by their gate and normalized.

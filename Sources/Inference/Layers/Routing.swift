@@ -3,7 +3,7 @@ import TensorCore
 
 /// Which experts the tokens of a pass go to, as rows that are grouped by expert: those of one expert
 /// follow each other, its tokens in order. Reused from layer to layer.
-struct Routing {
+final class Routing {
   /// Experts that have tokens, ascending.
   private(set) var experts: [Int] = []
   /// Their rows.
@@ -18,7 +18,7 @@ struct Routing {
   private var counts: [Int] = []
 
   /// Sends each token to the `used` of `count` experts that its logits choose.
-  mutating func route(_ logits: Rows, tokenCount: Int, count: Int, used: Int, pool: WorkerPool) {
+  func route(_ logits: Rows, tokenCount: Int, count: Int, used: Int, pool: WorkerPool) {
     let total = tokenCount * used
     if chosen.count != total {
       chosen = Array(repeating: 0, count: total)
@@ -46,7 +46,7 @@ struct Routing {
     }
   }
 
-  private mutating func choose(
+  private func choose(
     _ logits: Rows, tokenCount: Int, count: Int, used: Int, pool: WorkerPool
   ) {
     chosen.withUnsafeMutableBufferPointer { chosen in
@@ -84,7 +84,9 @@ struct Routing {
 
 /// The memory of mixtures of experts in a ``Workspace``.
 final class ExpertWorkspace {
-  var routing = Routing()
+  let routing = Routing()
+  /// The experts of a single token, for products that are added before it is known.
+  let choice: UnsafeMutablePointer<Int>
   /// What the router reads.
   let routed: Activations
   /// What the gate and up projections take, of all rows of a routing.
@@ -99,6 +101,7 @@ final class ExpertWorkspace {
   let output: Rows
   /// What the MLP beside the experts makes of every token.
   let shared: Rows
+  private let choiceBuffer: AlignedBuffer
   private let memory: AlignedBuffer
 
   init?(shape: ModelShape, tokenCapacity: Int) {
@@ -108,6 +111,8 @@ final class ExpertWorkspace {
     activations = Activations(maximumTokens: rowCapacity, maximumColumns: shape.hiddenSize)
     features = Activations(
       maximumTokens: rowCapacity, maximumColumns: experts.intermediateSize)
+    choiceBuffer = AlignedBuffer(byteCount: experts.usedCount * 8)
+    choice = choiceBuffer.base.assumingMemoryBound(to: Int.self)
     let strides = Self.strides(shape, experts)
     let capacities = [tokenCapacity, rowCapacity, rowCapacity, tokenCapacity]
     memory = AlignedBuffer(byteCount: 4 * zip(strides, capacities).reduce(0) { $0 + $1.0 * $1.1 })

@@ -43,7 +43,6 @@ final class Workspace {
   let convolved: Rows
   /// What the heads of a Mamba2 layer give.
   let scanned: Rows
-  let slots = AttentionSlots()
   /// Nil for a model without experts.
   let experts: ExpertWorkspace?
   /// Of the rotary angles at the tokens' positions.

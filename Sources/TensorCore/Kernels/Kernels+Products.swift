@@ -4,7 +4,10 @@ extension Kernels {
   /// A matrix, or some of its panels, times a batch of tokens; as kernels take it, for a decoder makes
   /// hundreds of them for each token. It keeps nothing alive: matrix and activations outlive it.
   public struct Product {
+    /// Of matrices to choose from, the first.
     fileprivate let weights: ck_weights
+    /// The matrices to choose from, and the place of the one that is chosen.
+    fileprivate let choice: (matrices: UnsafePointer<ck_weights>, place: UnsafePointer<Int>)?
     fileprivate let activations: ck_activations
     fileprivate let isQuantized: Bool
     /// Of the kernels that the activations were loaded with.
@@ -17,32 +20,65 @@ extension Kernels {
     fileprivate let reference: ReferenceProduct?
 
     /// - Parameters:
-    ///   - activations: loaded; they stay as they are until the product is computed.
+    ///   - activations: begun; they are loaded when the product is computed.
     ///   - batch: which of the activations' batches it takes; nil where there is one.
     ///   - panels: which of the matrix's; nil for all.
     ///   - output: receives row n of token t at `t · outputStride + n`, for all rows of the panels.
-    /// - Precondition: `outputStride >= paddedRows`; `activations` were loaded for these weights, or
+    /// - Precondition: `outputStride >= paddedRows`; `activations` were begun for these weights, or
     ///   for a matrix of the same width, block size and column scales.
     public init(
       _ weights: WeightMatrix, _ activations: Activations, batch: Range<Int>? = nil,
       panels: Range<Int>? = nil, output: UnsafeMutablePointer<Float>, outputStride: Int
     ) {
-      let geometry = weights.geometry
+      self.init(
+        ck_weights(weights), choice: nil, weights.geometry, activations, batch: batch,
+        panels: panels, output: output, outputStride: outputStride, matrix: { weights })
+    }
+
+    /// The product with one of several matrices; parameters as for a matrix alone.
+    public init(
+      _ matrices: MatrixList, at place: Int, _ activations: Activations, batch: Range<Int>? = nil,
+      panels: Range<Int>? = nil, output: UnsafeMutablePointer<Float>, outputStride: Int
+    ) {
+      precondition(place < matrices.count)
+      self.init(
+        matrices.forms[place], choice: nil, matrices.geometry, activations, batch: batch,
+        panels: panels, output: output, outputStride: outputStride, matrix: { matrices[place] })
+    }
+
+    /// The product with one of several matrices, whose place is known when the product is computed.
+    public init(
+      _ matrices: MatrixList, chosen place: UnsafePointer<Int>, _ activations: Activations,
+      batch: Range<Int>? = nil, panels: Range<Int>? = nil, output: UnsafeMutablePointer<Float>,
+      outputStride: Int
+    ) {
+      self.init(
+        matrices.forms[0], choice: (matrices.forms, place), matrices.geometry, activations,
+        batch: batch, panels: panels, output: output, outputStride: outputStride,
+        matrix: { matrices[place.pointee] })
+    }
+
+    private init(
+      _ weights: ck_weights,
+      choice: (matrices: UnsafePointer<ck_weights>, place: UnsafePointer<Int>)?,
+      _ geometry: PanelGeometry, _ activations: Activations, batch: Range<Int>?,
+      panels: Range<Int>?, output: UnsafeMutablePointer<Float>, outputStride: Int,
+      matrix: @escaping () -> WeightMatrix
+    ) {
       let panels = panels ?? 0..<geometry.panelCount
       precondition(outputStride >= geometry.paddedRows)
       precondition(0 <= panels.lowerBound && panels.upperBound <= geometry.panelCount)
       precondition(activations.serves(weights))
       let batch = batch ?? 0..<activations.tokenCount
-      self.weights = ck_weights(weights)
+      self.weights = weights
+      self.choice = choice
       self.activations = activations.batch(batch)
       isQuantized = activations.isQuantized
       table = activations.table
       (firstPanel, panelCount) = (panels.lowerBound, panels.count)
       self.output = output + batch.lowerBound * outputStride
       self.outputStride = outputStride
-      reference =
-        table == nil
-        ? ReferenceProduct(weights, activations, batch: batch) : nil
+      reference = table == nil ? ReferenceProduct(matrix) : nil
     }
 
     /// Roughly how long a panel takes.
@@ -50,15 +86,27 @@ extension Kernels {
       Int(weights.padded_columns) * (Int(weights.element_bits) + Int(activations.tokens))
     }
 
+    private var chosen: ck_weights { choice.map { $0.matrices[$0.place.pointee] } ?? weights }
+
+    /// Asks for the beginning of some panels, so much as is read in a few microseconds.
+    fileprivate func prefetch(panels: Range<Int>) {
+      let size = Int(weights.padded_columns) * 2 * Int(weights.element_bits)
+      ck_prefetch(
+        chosen.codes + (firstPanel + panels.lowerBound) * size,
+        Int64(min(panels.count * size, Kernels.prefetchedBytes)))
+    }
+
     /// Computes some panels, counted from its first.
     fileprivate func compute(panels: Range<Int>) {
       let (first, last) = (firstPanel + panels.lowerBound, firstPanel + panels.upperBound)
       guard let table else {
-        reference!.multiply(rows: first * 16..<last * 16, output: output, stride: outputStride)
+        reference!.multiply(
+          activations, isQuantized: isQuantized, rows: first * 16..<last * 16, output: output,
+          stride: outputStride)
         return
       }
       let multiply = isQuantized ? table.pointee.multiply_int8 : table.pointee.multiply_f32
-      withUnsafePointer(to: weights) { weights in
+      withUnsafePointer(to: chosen) { weights in
         withUnsafePointer(to: activations) { activations in
           multiply!(weights, activations, output, Int64(outputStride), Int64(first), Int64(last))
         }
@@ -109,19 +157,31 @@ extension Kernels {
   ///
   /// - Precondition: their activations were loaded with these kernels.
   public func multiply(_ groups: [ProductGroup], pool: WorkerPool) {
-    let pieces = pieces(of: groups, threadCount: pool.threadCount)
-    groups.withUnsafeBufferPointer { groups in
-      pieces.withUnsafeBufferPointer { pieces in
-        pool.parallelFor(pieces.count) { index in
-          let (place, panels) = pieces[index]
+    pool.run([stage(groups, threadCount: pool.threadCount)])
+  }
+
+  /// The same as a stage of a loop of `threadCount` threads, before which their activations are loaded.
+  public func stage(_ groups: [ProductGroup], threadCount: Int) -> LoopStage {
+    let pieces = pieces(of: groups, threadCount: threadCount)
+    return LoopStage(
+      count: pieces.count,
+      whileWaiting: { index in
+        let (place, panels) = pieces[index]
+        groups.withUnsafeBufferPointer { $0.baseAddress![place].first.prefetch(panels: panels) }
+      },
+      { index in
+        let (place, panels) = pieces[index]
+        groups.withUnsafeBufferPointer { groups in
           let group = groups.baseAddress! + place
           group.pointee.first.compute(panels: panels)
           for product in group.pointee.others { product.compute(panels: panels) }
           group.pointee.finish?(panels.lowerBound * 16..<panels.upperBound * 16, place)
         }
-      }
-    }
+      })
   }
+
+  /// What a thread asks for while it waits for others: a part of its second-level cache.
+  private static let prefetchedBytes = 1 << 17
 
   /// Some panels of a group.
   private typealias Piece = (group: Int, panels: Range<Int>)
@@ -169,37 +229,28 @@ extension Kernels {
 
 /// A product as the scalar reference computes it; a class, so that products stay small.
 private final class ReferenceProduct {
-  let weights: WeightMatrix
-  let activations: Activations
-  let batch: Range<Int>
+  let matrix: () -> WeightMatrix
 
-  init(_ weights: WeightMatrix, _ activations: Activations, batch: Range<Int>) {
-    (self.weights, self.activations, self.batch) = (weights, activations, batch)
-  }
+  init(_ matrix: @escaping () -> WeightMatrix) { self.matrix = matrix }
 
   /// - Parameter output: of the batch's first token.
-  func multiply(rows: Range<Int>, output: UnsafeMutablePointer<Float>, stride: Int) {
-    for token in batch {
+  func multiply(
+    _ activations: ck_activations, isQuantized: Bool, rows: Range<Int>,
+    output: UnsafeMutablePointer<Float>, stride: Int
+  ) {
+    let weights = matrix()
+    let columns = weights.geometry.paddedColumns
+    // Tokens are not interleaved.
+    for token in 0..<Int(activations.tokens) {
       for row in rows {
-        output[(token - batch.lowerBound) * stride + row] =
-          activations.isQuantized
+        output[token * stride + row] =
+          isQuantized
           ? Reference.multiply(
-            weights, row: row, codes: activations.codes(of: token),
-            scales: activations.scales(of: token))
-          : Reference.multiply(weights, row: row, activations: activations.values(of: token))
+            weights, row: row, codes: activations.codes + token * columns,
+            scales: activations.scales + token * columns / weights.encoding.blockSize!)
+          : Reference.multiply(
+            weights, row: row, activations: activations.values + token * columns)
       }
     }
-  }
-}
-
-extension ck_weights {
-  fileprivate init(_ weights: WeightMatrix) {
-    self.init(
-      codes: weights.codes.baseAddress, block_scales: weights.blockScales.baseAddress,
-      row_scales: weights.rowScales.baseAddress, codebook: weights.codebook.baseAddress,
-      column_scales: weights.columnScales?.pointer,
-      padded_columns: Int64(weights.geometry.paddedColumns),
-      block_size: Int32(weights.encoding.blockSize ?? 0),
-      element_bits: Int32(weights.encoding.elementBits))
   }
 }

@@ -100,28 +100,6 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
         output: output)
     }
   }
-
-  /// Quantizes some columns, whole blocks, of one of `tokenCount` tokens into its places in a batch;
-  /// false when a value is not finite.
-  func quantize(
-    _ input: UnsafePointer<Float>, columns: Range<Int>, for weights: WeightMatrix, token: Int,
-    tokenCount: Int, codes: UnsafeMutablePointer<Int8>, scales: UnsafeMutablePointer<Float>,
-    starts: UnsafeMutablePointer<Int32>
-  ) -> Bool {
-    let (geometry, groupSize) = (weights.geometry, weights.encoding.blockSize!)
-    let (padded, first) = (geometry.paddedColumns, columns.lowerBound)
-    if let table {
-      return table.pointee.quantize(
-        input, weights.columnScales?.pointer, Int64(geometry.columns), Int64(padded), Int64(first),
-        Int64(columns.upperBound), Int32(groupSize), Int64(token), Int64(tokenCount), codes, scales,
-        starts)
-    }
-    return Reference.quantizeActivations(
-      input + first, columnScales: weights.columnScales.map { $0.pointer + first },
-      columns: geometry.columns - first, paddedColumns: columns.count, groupSize: groupSize,
-      codes: codes + token * padded + first,
-      scales: scales + (token * padded + first) / groupSize)
-  }
 }
 
 /// Lets the workers of one parallel region write disjoint ranges.

@@ -12,12 +12,16 @@ extension Reference {
     weights: UnsafeMutablePointer<Float>
   ) {
     precondition(0 < used && used <= count)
-    for rank in 0..<used {
-      var best: Int?
-      for expert in 0..<count where !(0..<rank).contains(where: { chosen[$0] == expert }) {
-        if best == nil || logits[expert] > logits[best!] { best = expert }
+    withUnsafeTemporaryAllocation(of: Bool.self, capacity: count) { taken in
+      taken.initialize(repeating: false)
+      for rank in 0..<used {
+        var best: Int?
+        for expert in 0..<count where !taken[expert] {
+          if best == nil || logits[expert] > logits[best!] { best = expert }
+        }
+        chosen[rank] = best!
+        taken[best!] = true
       }
-      chosen[rank] = best!
     }
     var sum: Float = 0
     for rank in 0..<used {

@@ -2,24 +2,20 @@ import CKernels
 import Glibc
 import Synchronization
 
-/// What a parallel loop does with each index. Threads call it without counting references to it, for
-/// which they would wait for each other: its caller keeps it until all indices are done.
-final class LoopBody {
-  let call: (Int) -> Void
-
-  init(_ call: @escaping (Int) -> Void) { self.call = call }
-}
-
 /// The one parallel loop that a ``WorkerPool`` runs at a time, and how its threads wait.
 ///
 /// `claims` holds the loop's number in its upper half and in its lower half how many indices nobody has
 /// claimed. A thread claims an index by a compare-exchange of the whole word, so one that slept through
 /// the end of a loop can never take an index of the next one, and an index that it did claim keeps
-/// the loop, hence `count` and `body`, alive until it has been counted in `remaining`.
+/// the loop, hence `count` and `stages`, alive until it has been counted in `remaining`.
+///
+/// Indices are claimed in order, those of one stage after those of the stage before. So a stage may begin
+/// when `remaining` has come down to its indices and those after it; whoever holds an earlier index waits
+/// for still earlier ones only.
 final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the condition variables
   private let claims = Atomic<UInt64>(0)
   private let count = Atomic<Int>(0)
-  private let body = Atomic<UnsafeRawPointer?>(nil)
+  private let stages = Atomic<UnsafePointer<Unmanaged<LoopStage>>?>(nil)
   private let remaining = Atomic<Int>(0)
 
   private let reserved = Atomic<Bool>(false)
@@ -57,11 +53,15 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
   func release() { reserved.store(false, ordering: .releasing) }
 
   /// Publishes a loop, takes part in it and returns when every index has been done.
-  func run(_ count: Int, _ body: LoopBody) {
+  ///
+  /// - Parameters:
+  ///   - count: the indices of all stages.
+  ///   - stages: valid until it returns.
+  func run(_ count: Int, _ stages: UnsafePointer<Unmanaged<LoopStage>>) {
     let last = claims.load(ordering: .relaxed) >> 32
     remaining.store(count, ordering: .relaxed)
     self.count.store(count, ordering: .relaxed)
-    self.body.store(Unmanaged.passUnretained(body).toOpaque(), ordering: .relaxed)
+    self.stages.store(stages, ordering: .relaxed)
     let word = ((last &+ 1) & 0xFFFF_FFFF) << 32 | UInt64(count)
     claims.store(word, ordering: .sequentiallyConsistent)
     if sleepingWorkers.load(ordering: .sequentiallyConsistent) > 0 {
@@ -71,7 +71,6 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
     }
     work(from: word)
     awaitCompletion()
-    withExtendedLifetime(body) {}
   }
 
   /// Ends ``serve()`` of every thread.
@@ -100,20 +99,47 @@ final class LoopState: @unchecked Sendable {  // atomics, and a mutex around the
   private func work(from word: UInt64) {
     let loop = word >> 32
     var (word, done) = (word, 0)
+    // The stage of the last index, and where it begins.
+    var (place, first) = (0, 0)
     while word >> 32 == loop, word & 0xFFFF_FFFF > 0 {
       let (isClaimed, found) = claims.compareExchange(
         expected: word, desired: word - 1, ordering: .acquiring)
-      if isClaimed {
-        let index = count.load(ordering: .relaxed) - Int(word & 0xFFFF_FFFF)
-        Unmanaged<LoopBody>.fromOpaque(body.load(ordering: .relaxed)!)
-          ._withUnsafeGuaranteedRef { $0.call(index) }
-        done += 1
-        word -= 1
-      } else {
+      guard isClaimed else {
         word = found
+        continue
       }
+      let count = count.load(ordering: .relaxed)
+      let stages = stages.load(ordering: .relaxed)!
+      let index = count - Int(word & 0xFFFF_FFFF)
+      let lastPlace = place
+      while true {
+        let end = first + stages[place]._withUnsafeGuaranteedRef { $0.count }
+        if index < end { break }
+        (place, first) = (place + 1, end)
+      }
+      stages[place]._withUnsafeGuaranteedRef { stage in
+        if place != lastPlace {
+          if done > 0 { remaining.subtract(done, ordering: .acquiringAndReleasing) }
+          done = 0
+          awaitBeginning(of: stage, index: index - first, remaining: count - first)
+        }
+        stage.body(index - first)
+      }
+      done += 1
+      word -= 1
     }
     if done > 0 { finish(done) }
+  }
+
+  /// Waits until nothing is left of the stages before.
+  private func awaitBeginning(of stage: LoopStage, index: Int, remaining left: Int) {
+    if remaining.load(ordering: .acquiring) <= left { return }
+    stage.whileWaiting?(index)
+    var looks = 0
+    while remaining.load(ordering: .acquiring) > left {
+      looks += 1
+      if looks < Self.spins { ck_pause() } else { sched_yield() }
+    }
   }
 
   private func finish(_ done: Int) {

@@ -34,12 +34,28 @@ public final class WorkerPool: Sendable {
   ///
   /// - Precondition: `count` is at most 2³² − 1.
   public func parallelFor(_ count: Int, _ body: (Int) -> Void) {
-    precondition(count <= Int(UInt32.max))
-    guard count > 1, !threads.isEmpty, state.reserve() else {
+    guard count > 1, !threads.isEmpty else {
       if count > 0 { for index in 0..<count { body(index) } }
       return
     }
-    withoutActuallyEscaping(body) { state.run(count, LoopBody($0)) }
+    withoutActuallyEscaping(body) { run([LoopStage(count: count, $0)]) }
+  }
+
+  /// Runs all stages in one loop, each after those before it. What one stage writes the next may read.
+  ///
+  /// - Precondition: they have at most 2³² − 1 indices.
+  public func run(_ stages: [LoopStage]) {
+    let count = stages.reduce(0) { $0 + $1.count }
+    precondition(count <= Int(UInt32.max))
+    guard count > 1, !threads.isEmpty, state.reserve() else {
+      for stage in stages { for index in 0..<stage.count { stage.body(index) } }
+      return
+    }
+    stages.withUnsafeBufferPointer { stages in
+      stages.withMemoryRebound(to: Unmanaged<LoopStage>.self) {
+        state.run(count, $0.baseAddress!)
+      }
+    }
     state.release()
   }
 
@@ -48,9 +64,8 @@ public final class WorkerPool: Sendable {
   /// one by one.
   public func parallelRanges(_ count: Int, minimum: Int, _ body: (Range<Int>) -> Void) {
     guard count > 0 else { return }
-    let pieces = threadCount == 1 ? 1 : max(1, min(count / max(1, minimum), threadCount * 8))
-    parallelFor(pieces) { piece in
-      body(count * piece / pieces..<count * (piece + 1) / pieces)
+    withoutActuallyEscaping(body) {
+      run([LoopStage(ranges: count, minimum: minimum, threadCount: threadCount, $0)])
     }
   }
 }

@@ -59,8 +59,10 @@ extension KernelChecks {
       }
       guarded[tile].poison(from: held)
     }
-    let bases = guarded.map { $0.memory.bytes.baseAddress! }
-    let tiles = AttentionTiles(bases, offset: 0, type: type, headSize: width)
+    let bases = UnsafeMutableBufferPointer<UnsafeMutableRawPointer>.allocate(capacity: tileCount)
+    defer { bases.deallocate() }
+    _ = bases.initialize(from: guarded.map { $0.memory.bytes.baseAddress! })
+    let tiles = AttentionTiles(bases.baseAddress!, offset: 0, type: type, headSize: width)
     let counts = positions.flatMap { Array(repeating: $0, count: heads) }
     let queries = counts.map { _ in
       GuardedMemory(

@@ -222,6 +222,23 @@ struct KernelChecks {
       zip(matrices, batches).map {
         .init(.init($0, activations, batch: $1, output: output.floats, outputStride: stride))
       }, pool: pool)
+    // The same, of matrices that are chosen while the loop runs.
+    let places = UnsafeMutableBufferPointer<Int>.allocate(capacity: batches.count)
+    places.initialize(repeating: 0)
+    defer { places.deallocate() }
+    let (list, chosen) = (MatrixList(matrices), guardedFloats(total * stride))
+    pool.run([
+      LoopStage(count: places.count) { places[$0] = $0 },
+      kernels.stage(
+        batches.enumerated().map { place, batch in
+          .init(
+            .init(
+              list, chosen: places.baseAddress! + place, activations, batch: batch,
+              output: chosen.floats, outputStride: stride))
+        }, threadCount: pool.threadCount),
+    ])
+    #expect(
+      (0..<total * stride).allSatisfy { same(chosen.floats[$0], output.floats[$0]) }, "chosen")
     for (matrix, batch) in zip(matrices, batches) {
       let gathered = batch.flatMap { row in
         input[source[row] * columns..<(source[row] + 1) * columns]
@@ -271,7 +288,8 @@ struct KernelChecks {
         let stride = both.geometry.paddedRows
         let (left, right) = (guardedFloats(tokens * stride), guardedFloats(tokens * stride))
         let entered = Activations(maximumTokens: tokens, maximumColumns: features)
-        entered.begin(tokenCount: tokens, for: down, precision: precision, kernels: kernels)
+        let entry = entered.begin(
+          tokenCount: tokens, for: down, precision: precision, kernels: kernels)
         let counts = AlignedBuffer(byteCount: 80 * 4)
         let group = Kernels.ProductGroup(
           .init(
@@ -282,14 +300,13 @@ struct KernelChecks {
           for token in 0..<tokens {
             let row = left.floats + token * stride + 80
             for index in rows { row[index] += right.floats[token * stride + index] }
-            entered.enter(
-              row, columns: rows, token: token, of: 0..<tokens, for: down, kernels: kernels)
+            entry.enter(row, columns: rows, token: token, of: 0..<tokens)
           }
           for row in rows { counts.floats[row] += 1 }
         }
         kernels.multiply([group], pool: pool)
         #expect((0..<80).allSatisfy { counts.floats[$0] == 1 }, "every row once")
-        try entered.finish()
+        try entry.finish()
         let output = guardedFloats(tokens * 48)
         kernels.multiply(down, entered, output: output.floats, outputStride: 48, pool: pool)
         let difference = expected.indices.first { !same(output.floats[$0], expected[$0]) }
