@@ -1,8 +1,8 @@
 import CKernels
 
 extension Kernels {
-  /// A matrix, or some of its panels, times a batch of tokens; as kernels take it, for a decoder makes
-  /// hundreds of them for each token. It keeps nothing alive: matrix and activations outlive it.
+  /// A matrix, or some of its panels, times a batch of tokens, as kernels take it. It keeps nothing
+  /// alive: matrix and activations outlive it.
   public struct Product {
     /// Of matrices to choose from, the first.
     fileprivate let weights: ck_weights

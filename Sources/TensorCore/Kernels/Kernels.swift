@@ -2,7 +2,8 @@ import CKernels
 
 /// The inner loops, for one instruction set. All return the bits of ``Reference``.
 ///
-/// None of them allocates or uses threads, but for ``multiply(_:pool:)``.
+/// None of them allocates or uses threads, but for ``multiply(_:pool:)`` and
+/// ``stage(_:threadCount:)``.
 public struct Kernels: @unchecked Sendable {  // the table is constant
   public let instructionSet: InstructionSet
   /// Nil for the scalar reference.

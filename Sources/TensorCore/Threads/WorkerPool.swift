@@ -4,7 +4,7 @@
 /// millisecond and then block, so an idle pool costs nothing. The caller of a loop takes part in it
 /// and waits for iterations, not for threads: a worker that wakes up late delays nobody.
 ///
-/// Any thread may call ``parallelFor(_:_:)`` at any time. While one loop runs, another one, nested
+/// Any thread may begin a loop at any time. While one loop runs, another one, nested
 /// in its body or begun by another thread, runs on its own caller alone.
 public final class WorkerPool: Sendable {
   /// Threads that take part, the caller included.
