@@ -46,16 +46,12 @@ final class ForwardPass {
     let compute = compute(tokenCount: count)
     model.decoder.begin(segments, workspace: workspace, pool: model.pool)
     do throws(PassFailure) {
-      if let observer {
-        try model.decoder.forward(
-          context: PassContext(segments, plan: plan), workspace: workspace, compute: compute,
-          observe: { observer($0, $1, count) })
-      } else if let steps = try steps(for: segments, plan: plan, compute: compute) {
-        try steps.run()
+      if observer == nil, model.decoder.hasFixedSteps(with: compute) {
+        try steps(for: segments, plan: plan, compute: compute).run()
       } else {
         try model.decoder.forward(
           context: PassContext(segments, plan: plan), workspace: workspace, compute: compute,
-          observe: nil)
+          observe: observer.map { observer in { observer($0, $1, count) } })
       }
     } catch {
       planned = nil
@@ -66,20 +62,18 @@ final class ForwardPass {
     }
   }
 
-  /// The steps of all layers, those of the last pass if it had the same form: making them takes longer
-  /// than a layer of a small model. Nil where they depend on what is computed.
+  /// The fixed steps of all layers, those of the last such pass if it had the same form: making them
+  /// takes longer than a layer of a small model.
   private func steps(
     for segments: [Segment], plan: AttentionPlan, compute: Compute
-  ) throws(PassFailure) -> Steps? {
+  ) throws(PassFailure) -> Steps {
     if let planned, planned.context.form == PassContext.Form(segments, plan) {
       planned.context.update(segments, plan: plan)
       return planned.steps
     }
-    planned = nil
     let context = PassContext(segments, plan: plan)
-    let steps = try model.decoder.fixedSteps(
-      context: context, workspace: workspace, compute: compute)
-    planned = steps.map { (context, $0) }
+    let steps = try model.decoder.steps(context: context, workspace: workspace, compute: compute)
+    planned = (context, steps)
     return steps
   }
 

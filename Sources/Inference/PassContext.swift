@@ -19,7 +19,7 @@ final class PassContext {
     let state: RecurrentState.Layout?
   }
 
-  private(set) var form: Form
+  let form: Form
   /// Consecutive from row 0.
   let parts: SharedList<Part>
   let pieces: SharedList<AttentionPlan.Piece>
@@ -32,9 +32,8 @@ final class PassContext {
     update(segments, plan: plan)
   }
 
-  /// Goes on to the segments of another pass.
+  /// Goes on to the segments of another pass of the same form.
   func update(_ segments: [Segment], plan: AttentionPlan) {
-    form = Form(segments, plan)
     parts.replace(
       with: segments.map {
         Part(

@@ -89,11 +89,15 @@ struct Decoder: Sendable {
     for segment in segments { begin(segment, workspace: workspace, pool: pool) }
   }
 
-  /// The steps of all layers, where they do not depend on what is computed; nil where they do.
-  func fixedSteps(
+  /// Whether no layer's steps depend on what is computed.
+  func hasFixedSteps(with compute: Compute) -> Bool {
+    layers.allSatisfy { $0.hasFixedSteps(with: compute) }
+  }
+
+  /// The steps of all layers, where they are fixed.
+  func steps(
     context: PassContext, workspace: Workspace, compute: Compute
-  ) throws(PassFailure) -> Steps? {
-    guard layers.allSatisfy({ $0.hasFixedSteps(with: compute) }) else { return nil }
+  ) throws(PassFailure) -> Steps {
     var all = Steps(compute)
     for index in layers.indices {
       all.add(try steps(index, context, workspace, compute), layer: index)
