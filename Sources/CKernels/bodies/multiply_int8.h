@@ -62,8 +62,9 @@ INLINE i32x16 start_of(const int32_t *start) { return WEIGHT_BIAS ? i_set1(*star
 
 // ---- One group of tokens: weights pass through registers once --------------------------------
 
-// How far ahead of the line in use memory is asked for.
-#define PREFETCH_BYTES 4096
+// How far ahead of the line in use memory is asked for: with half of that a core of the Zen 4 class that
+// has a link to memory for itself reads a twelfth less.
+#define PREFETCH_BYTES 8192
 
 INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *output,
                          int64_t output_stride, int64_t panel, const int bits,
@@ -89,7 +90,8 @@ INLINE void stream_panel(const ck_weights *w, const ck_activations *x, float *ou
     for (int k = 0; k < block_size; k += 8) {
       operand low, high;
       load_operands(lines, entries, &low, &high, bits);
-      for (int i = 0; i < 16 * bits; i += 64) __builtin_prefetch(lines + PREFETCH_BYTES + i);
+      // Used once: what else is in the caches had better stay.
+      for (int i = 0; i < 16 * bits; i += 64) __builtin_prefetch(lines + PREFETCH_BYTES + i, 0, 0);
       lines += 16 * bits;
 #pragma clang loop unroll(full)
       for (int g = 0; g < width; g++) {
