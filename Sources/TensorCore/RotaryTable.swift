@@ -28,18 +28,20 @@ public struct RotaryTable: Sendable {
     }
   }
 
-  /// Rotates one head in place: with h = headSize / 2, `x[j]` becomes
-  /// `x[j] · cos[j] − x[j + h] · sin[j]` and `x[j + h]` becomes `x[j + h] · cos[j] + x[j] · sin[j]`,
-  /// each product rounded.
+  /// Rotates one head: with h = size / 2, `x[j]` becomes `x[j] · cos[j] − x[j + h] · sin[j]` and
+  /// `x[j + h]` becomes `x[j + h] · cos[j] + x[j] · sin[j]`, each product rounded. The specification of
+  /// what kernels do.
+  ///
+  /// - Parameter output: may be the head.
   public static func rotate(
-    _ head: UnsafeMutablePointer<Float>, headSize: Int, cosines: UnsafePointer<Float>,
-    sines: UnsafePointer<Float>
+    _ head: UnsafePointer<Float>, size: Int, cosines: UnsafePointer<Float>,
+    sines: UnsafePointer<Float>, output: UnsafeMutablePointer<Float>
   ) {
-    let half = headSize / 2
+    let half = size / 2
     for j in 0..<half {
       let (a, b) = (head[j], head[j + half])
-      head[j] = a * cosines[j] - b * sines[j]
-      head[j + half] = b * cosines[j] + a * sines[j]
+      output[j] = a * cosines[j] - b * sines[j]
+      output[j + half] = b * cosines[j] + a * sines[j]
     }
   }
 }

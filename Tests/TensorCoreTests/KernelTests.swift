@@ -105,6 +105,7 @@ struct KernelCheck: Sendable, CustomTestStringConvertible {
       KernelCheck(testDescription: "scans") { $0.scans() },
       KernelCheck(testDescription: "time steps") { $0.timeSteps() },
       KernelCheck(testDescription: "mixtures") { $0.mixtures() },
+      KernelCheck(testDescription: "rotations") { $0.rotations() },
     ]
 
   /// The encodings, with each kind of activations that they can be multiplied with.

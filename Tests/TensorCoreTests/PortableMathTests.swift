@@ -75,9 +75,9 @@ private func distance(_ a: Double, _ b: Double) -> Double {
         #expect(sines[j] == Float(sin(angle)))
       }
     }
-    var head = (0..<headSize).map { Float($0) - 7 }
-    let before = head
-    RotaryTable.rotate(&head, headSize: headSize, cosines: cosines, sines: sines)
+    let before = (0..<headSize).map { Float($0) - 7 }
+    var head = before
+    RotaryTable.rotate(before, size: headSize, cosines: cosines, sines: sines, output: &head)
     for j in 0..<headSize / 2 {
       let k = j + headSize / 2
       #expect(head[j] == before[j] * cosines[j] - before[k] * sines[j])

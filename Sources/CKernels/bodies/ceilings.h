@@ -56,4 +56,4 @@ static int64_t fma_chains(int64_t iterations, int32_t *sink) {
   {STREAM_TOKENS, TOKEN_GROUP, TILE_COLUMNS, quantize, multiply_int8, multiply_f32,   rms_norm, \
    layer_norm,    gated_silu,  gelu,         convolve, scan,          enter,          quantize_query, \
    attend,        merge,       divide,       read_memory, int8_chains, fma_chains,  mix, \
-   time_steps}
+   time_steps,    rotate}

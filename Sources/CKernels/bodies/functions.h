@@ -118,6 +118,18 @@ static void gated_silu(const float *gate, const float *up, int64_t count, float 
   }
 }
 
+static void rotate(const float *head, const float *cosines, const float *sines, int64_t size,
+                   float *output) {
+  int64_t half = size / 2;
+  for (int64_t j = 0; j < half; j += 16) {
+    int64_t left = half - j;
+    f32x16 a = f_load_left(head + j, left), b = f_load_left(head + half + j, left);
+    f32x16 cosine = f_load_left(cosines + j, left), sine = f_load_left(sines + j, left);
+    f_store_left(output + j, f_sub(f_mul(a, cosine), f_mul(b, sine)), left);
+    f_store_left(output + half + j, f_add(f_mul(b, cosine), f_mul(a, sine)), left);
+  }
+}
+
 static void mix(const float *const *rows, const float *weights, int64_t row_count, int64_t count,
                 float *output) {
   for (int64_t i = 0; i < count; i += 16) {

@@ -174,6 +174,10 @@ typedef struct {
   /// each, for a `rate` <= 0.
   void (*time_steps)(const float *raw, int64_t stride, float bias, float rate, int64_t tokens,
                      float *steps, float *decays);
+
+  /// Turns a head of `size` values, an even number; `output` may be the head.
+  void (*rotate)(const float *head, const float *cosines, const float *sines, int64_t size,
+                 float *output);
 } ck_kernels;
 
 /// The kernels for AVX2, FMA and F16C; null where this processor or this build lacks them.

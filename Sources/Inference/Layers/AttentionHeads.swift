@@ -34,9 +34,12 @@ struct AttentionHeads: Sendable {
     let (kernels, bad) = (steps.compute.kernels, LowestIndex())
     let (query, rotated) = (workspace.query, workspace.rotated)
     let (cosines, sines) = (workspace.cosines, workspace.sines)
-    func rotate(_ head: UnsafeMutablePointer<Float>, _ row: Int) {
-      guard isRotary else { return }
-      RotaryTable.rotate(head, headSize: size, cosines: cosines[row], sines: sines[row])
+    func turn(
+      _ head: UnsafeMutablePointer<Float>, _ row: Int, into output: UnsafeMutablePointer<Float>
+    ) {
+      guard isRotary else { return output.update(from: head, count: size) }
+      kernels.rotate(
+        head, size: size, cosines: cosines[row], sines: sines[row], output: output)
     }
     for place in 0..<context.parts.count {
       let tokenCount = context.parts[place].rows.count
@@ -49,16 +52,15 @@ struct AttentionHeads: Sendable {
           let first = piece * Self.tokensPerPiece
           for token in first..<min(first + Self.tokensPerPiece, tokenCount) {
             let row = part.rows.lowerBound + token
+            let key = key[row] + head * size
             for index in head * groupSize..<(head + 1) * groupSize {
-              let turned = rotated[row] + index * paddedSize
-              turned.update(from: query[row] + index * size, count: size)
-              rotate(turned, row)
+              turn(query[row] + index * size, row, into: rotated[row] + index * paddedSize)
             }
-            rotate(key[row] + head * size, row)
+            if isRotary { turn(key, row, into: key) }
             let (tile, position) = (part.position + token).quotientAndRemainder(
               dividingBy: AttentionTile.positions)
             let fits = kernels.enter(
-              key: key[row] + head * size, value: value[row] + head * size, size: size,
+              key: key, value: value[row] + head * size, size: size,
               position: position, tile: tiles[tile])
             if !fits { bad.note(row) }
           }

@@ -86,6 +86,18 @@ public struct Kernels: @unchecked Sendable {  // the table is constant
     }
   }
 
+  /// See ``RotaryTable/rotate(_:size:cosines:sines:output:)``.
+  public func rotate(
+    _ head: UnsafePointer<Float>, size: Int, cosines: UnsafePointer<Float>,
+    sines: UnsafePointer<Float>, output: UnsafeMutablePointer<Float>
+  ) {
+    if let table {
+      table.pointee.rotate(head, cosines, sines, Int64(size), output)
+    } else {
+      RotaryTable.rotate(head, size: size, cosines: cosines, sines: sines, output: output)
+    }
+  }
+
   /// See ``Reference/mix(_:weights:count:output:)``.
   /// - Precondition: `count` is a multiple of 16; there is at least one row.
   public func mix(

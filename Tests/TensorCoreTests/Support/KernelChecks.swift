@@ -339,6 +339,25 @@ struct KernelChecks {
     }
   }
 
+  func rotations() {
+    var random = SplitMix64(seed: 1000)
+    for size in [2, 6, 30, 32, 34, 64, 80, 128] {
+      let head = (0..<size).map { _ in random.normal() }
+      let cosines = (0..<size / 2).map { _ in random.normal() }
+      let sines = (0..<size / 2).map { _ in random.normal() }
+      var expected = head
+      RotaryTable.rotate(head, size: size, cosines: cosines, sines: sines, output: &expected)
+      let (source, output) = (GuardedMemory(head), guardedFloats(size))
+      let (left, right) = (GuardedMemory(cosines), GuardedMemory(sines))
+      for result in [output, source] {
+        kernels.rotate(
+          source.floats, size: size, cosines: left.floats, sines: right.floats,
+          output: result.floats)
+        #expect((0..<size).allSatisfy { same(result.floats[$0], expected[$0]) }, "\(size)")
+      }
+    }
+  }
+
   func norms() {
     var random = SplitMix64(seed: 500)
     for count in Array(1...33) + [2048, 4095] {
